@@ -1,0 +1,184 @@
+//! What the machine can do at most.
+
+use std::{
+    fmt,
+    hint::black_box,
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
+
+use eitri_kernels::{KernelError, ThreadPool};
+
+/// Peaks of all threads together: bytes read in GB/s, multiply-adds in G/s.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peaks {
+    pub(crate) read: f64,
+    pub(crate) f32: f64,
+    /// 8-bit products widened to 32 bits each time.
+    pub(crate) int8_i32: f64,
+    /// 8-bit products added in 16 bits.
+    pub(crate) int8_i16: f64,
+}
+
+impl fmt::Display for Peaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "peaks: read {:.1} GB/s, f32 {:.0} GMAC/s, int8 in 32 bits {:.0}, in 16 bits {:.0}",
+            self.read, self.f32, self.int8_i32, self.int8_i16
+        )
+    }
+}
+
+/// Measures all peaks, best of a few runs each.
+pub(crate) fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
+    let data = vec![1_u64; (256 << 20) / 8];
+    let part = data.len() / pool.threads();
+    let read = rate(pool, &|thread| {
+        let part = &data[thread * part..(thread + 1) * part];
+        black_box(kernels::sum(part));
+        8.0 * part.len() as f64
+    })?;
+    let steps = 2_000_000;
+    Ok(Peaks {
+        read,
+        f32: rate(pool, &|_| kernels::fma(steps))?,
+        int8_i32: rate(pool, &|_| kernels::int8_i32(steps))?,
+        int8_i16: rate(pool, &|_| kernels::int8_i16(steps))?,
+    })
+}
+
+/// Billions a second of whatever `work` counts.
+fn rate(pool: &ThreadPool, work: &(dyn Fn(usize) -> f64 + Sync)) -> Result<f64, KernelError> {
+    let mut best = 0.0_f64;
+    for _ in 0..5 {
+        let total = Mutex::new(0.0);
+        let start = Instant::now();
+        pool.run(&|thread| {
+            let count = work(thread);
+            *total.lock().unwrap_or_else(PoisonError::into_inner) += count;
+        })?;
+        let seconds = start.elapsed().as_secs_f64();
+        best = best.max(total.into_inner().unwrap_or_else(PoisonError::into_inner) / seconds);
+    }
+    Ok(best * 1e-9)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod kernels {
+    use std::{
+        arch::x86_64::{
+            __m256, __m256i, _MM_HINT_T0, _mm256_add_epi16, _mm256_add_epi32, _mm256_fmadd_ps,
+            _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16,
+            _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
+            _mm_prefetch,
+        },
+        hint::black_box,
+    };
+
+    const CHAINS: usize = 12;
+
+    pub(super) fn sum(data: &[u64]) -> u64 {
+        if !is_x86_feature_detected!("avx2") {
+            return data.iter().fold(0, |a, b| a ^ b);
+        }
+        // SAFETY: AVX2 was detected.
+        unsafe { sum_avx2(data) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn sum_avx2(data: &[u64]) -> u64 {
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for line in data.as_chunks::<8>().0 {
+            let p = line.as_ptr();
+            // SAFETY: a line holds two vectors; a prefetch of any address is harmless.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(576).cast());
+                sums[0] = _mm256_xor_si256(sums[0], _mm256_loadu_si256(p.cast()));
+                sums[1] = _mm256_xor_si256(sums[1], _mm256_loadu_si256(p.add(4).cast()));
+            }
+        }
+        let mut out = [0; 4];
+        // SAFETY: the array holds one vector.
+        unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_xor_si256(sums[0], sums[1])) };
+        out.iter().fold(0, |a, b| a ^ b)
+    }
+
+    /// Multiply-adds done; zero where the instructions are missing.
+    pub(super) fn fma(steps: usize) -> f64 {
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+            return 0.0;
+        }
+        // SAFETY: the features were detected.
+        unsafe { fma_avx2(steps) };
+        (steps * CHAINS * 8) as f64
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn fma_avx2(steps: usize) {
+        let mut sums: [__m256; CHAINS] = [_mm256_set1_ps(black_box(1.0)); CHAINS];
+        let (a, b) = (_mm256_set1_ps(black_box(0.999)), _mm256_set1_ps(black_box(0.001)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm256_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums);
+    }
+
+    pub(super) fn int8_i32(steps: usize) -> f64 {
+        if !is_x86_feature_detected!("avx2") {
+            return 0.0;
+        }
+        // SAFETY: AVX2 was detected.
+        unsafe { int8_avx2::<true>(steps) };
+        (steps * CHAINS * 32) as f64
+    }
+
+    pub(super) fn int8_i16(steps: usize) -> f64 {
+        if !is_x86_feature_detected!("avx2") {
+            return 0.0;
+        }
+        // SAFETY: AVX2 was detected.
+        unsafe { int8_avx2::<false>(steps) };
+        (steps * CHAINS * 32) as f64
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn int8_avx2<const WIDEN: bool>(steps: usize) {
+        let mut sums: [__m256i; CHAINS] = [_mm256_set1_epi16(black_box(1)); CHAINS];
+        let a = _mm256_set1_epi16(black_box(0x0101));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                // The operand depends on the sum, so that no product is computed only once.
+                let products = _mm256_maddubs_epi16(*sum, a);
+                *sum = if WIDEN {
+                    _mm256_add_epi32(*sum, _mm256_madd_epi16(products, a))
+                } else {
+                    _mm256_add_epi16(*sum, products)
+                };
+            }
+        }
+        black_box(sums);
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod kernels {
+    /// Plain sum; other peaks are not measured on this architecture.
+    pub(super) fn sum(data: &[u64]) -> u64 {
+        data.iter().fold(0, |a, b| a ^ b)
+    }
+
+    pub(super) fn fma(_: usize) -> f64 {
+        0.0
+    }
+
+    pub(super) fn int8_i32(_: usize) -> f64 {
+        0.0
+    }
+
+    pub(super) fn int8_i16(_: usize) -> f64 {
+        0.0
+    }
+}

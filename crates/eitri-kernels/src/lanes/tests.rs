@@ -1,0 +1,52 @@
+use super::*;
+
+struct Check<'a>(&'a mut dyn FnMut(f32, f32, f32));
+
+impl Kernel for Check<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut x = -126.0_f32;
+        while x <= 80.0 {
+            let (mut two, mut e) = ([0.0; LANES], [0.0; LANES]);
+            s.store(s.exp2(s.splat(x)), &mut two);
+            s.store(s.exp(s.splat(x)), &mut e);
+            assert!(two.iter().all(|v| v.to_bits() == two[0].to_bits()));
+            (self.0)(x, two[0], e[0]);
+            x += 0.037;
+        }
+        let special = [f32::NEG_INFINITY, f32::NAN, 0.0, -0.0, -126.5, -1e30, 1.0, -1.0];
+        let mut two = [0.0; LANES];
+        s.store(s.exp2(s.load(&special)), &mut two);
+        assert_eq!(two[0].to_bits(), 0);
+        assert!(two[1].is_nan());
+        assert_eq!(
+            [two[2], two[3], two[4], two[5], two[6], two[7]],
+            [1.0, 1.0, 0.0, 0.0, 2.0, 0.5]
+        );
+        let garbage = s.load(&[1.0, 2.0, f32::NAN, 4.0, 5.0, f32::NAN, f32::INFINITY, f32::NAN]);
+        let kept = s.keep_first(garbage, 2, -3.0);
+        assert_eq!((s.reduce_add(kept), s.reduce_max(kept)), (-15.0, 2.0));
+        let (low, high) =
+            // SAFETY: eight words.
+            unsafe { s.load_bf16_pairs([0x4000_3f80_u32; LANES].as_ptr()) };
+        assert_eq!((s.reduce_max(low), s.reduce_max(high)), (1.0, 2.0));
+    }
+}
+
+#[test]
+fn exponentials_are_exact_to_two_units_and_masks_remove_garbage() {
+    for isa in [Isa::Scalar, Isa::detect()] {
+        let mut worst = (0.0_f64, 0.0_f64);
+        dispatch(
+            isa,
+            Check(&mut |x, two, e| {
+                let x = f64::from(x);
+                worst.0 = worst.0.max((f64::from(two) / x.exp2() - 1.0).abs());
+                if x >= -87.0 {
+                    worst.1 = worst.1.max((f64::from(e) / x.exp() - 1.0).abs());
+                }
+            }),
+        );
+        assert!(worst.0 < 2e-7 && worst.1 < 2e-7, "{}: {worst:?}", isa.name());
+    }
+}

@@ -1,0 +1,190 @@
+//! Quantised weights times f32 activations: a piece of the strip is widened into the first-level
+//! cache and multiplied with all rows of the call before the next one.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_cvtsi32_si128, _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps,
+    _mm256_mul_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32,
+    _mm256_srai_epi32, _mm256_srl_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+};
+
+use super::{
+    LANES, ROWS, StripCall, checked,
+    dense::{F32, Sums, TILE, accumulate, total, value_pointers},
+    int4, int16, load, load_f16, prefetch, q6k, store,
+};
+use crate::{
+    matmul::{MAX_ROWS, tiles},
+    weight::GROUP,
+};
+
+/// Groups of a piece: 8 KiB of f32.
+const PIECE: usize = 4;
+
+/// The widened values of a piece, `[k][row of the strip]`.
+#[repr(align(32))]
+struct Piece([[f32; ROWS]; PIECE * GROUP]);
+
+/// Widens one group of a strip to `[GROUP][ROWS]`.
+type Widen = unsafe fn(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]);
+
+/// `I8` weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn i8(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / GROUP * int16::BLOCK, 0, out);
+    multiply(call, widen_i8, out);
+}
+
+/// `U4` weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn u4(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / GROUP * int4::block_bytes(false), 0, out);
+    multiply(call, widen_u4::<false>, out);
+}
+
+/// `U4Min` weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn u4_min(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / GROUP * int4::block_bytes(true), 0, out);
+    multiply(call, widen_u4::<true>, out);
+}
+
+/// `Q6K` weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn q6k(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / q6k::BLOCK_K * q6k::BLOCK, 0, out);
+    multiply(call, widen_q6k, out);
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn multiply(call: &StripCall<'_>, widen: Widen, out: &mut [f32]) {
+    let mut piece = Piece([[0.0; ROWS]; PIECE * GROUP]);
+    let mut sums: [Sums; MAX_ROWS] = [[[_mm256_setzero_ps(); 2]; 2]; MAX_ROWS];
+    let groups = call.k / GROUP;
+    for first in (0..groups).step_by(PIECE) {
+        let count = PIECE.min(groups - first);
+        for (g, out) in piece.0.chunks_exact_mut(GROUP).take(count).enumerate() {
+            // SAFETY: the strip's size is checked, so it holds this group.
+            unsafe { widen(call.strip.as_ptr(), first + g, out) };
+        }
+        let (weights, len) = (piece.0.as_ptr().cast(), count * GROUP);
+        tiles(call.rows.len(), TILE, |start, size| {
+            // SAFETY: sizes are checked; `start + size` is at most the number of rows.
+            unsafe {
+                let k0 = first * GROUP;
+                match size {
+                    1 => tile::<1>(call, (start, k0), weights, len, &mut sums),
+                    2 => tile::<2>(call, (start, k0), weights, len, &mut sums),
+                    _ => tile::<TILE>(call, (start, k0), weights, len, &mut sums),
+                }
+            }
+        });
+    }
+    for (row, sums) in sums.iter().take(call.rows.len()).enumerate() {
+        store(&[total(*sums)], row, out);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn tile<const M: usize>(
+    call: &StripCall<'_>,
+    (start, k0): (usize, usize),
+    weights: *const u8,
+    len: usize,
+    sums: &mut [Sums],
+) {
+    let Some(sums) = sums[start..].first_chunk_mut::<M>() else { return };
+    // SAFETY: the rows exist, and the piece holds `len` values of each of the strip's rows.
+    *sums =
+        unsafe { accumulate::<F32, M>(weights, len, &value_pointers::<M>(call, start, k0), *sums) };
+}
+
+/// Writes byte `b` of each cell, shifted and masked to a code, as eight rows of one k.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn put(out: &mut [f32; ROWS], half: usize, values: __m256) {
+    // SAFETY: a row has room for two vectors.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr().add(half * LANES), values) };
+}
+
+/// The codes in the low bits of each cell after a shift.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn field(cells: __m256i, shift: usize, mask: i32) -> __m256i {
+    let shifted = _mm256_srl_epi32(cells, _mm_cvtsi32_si128(shift as i32));
+    _mm256_and_si256(shifted, _mm256_set1_epi32(mask))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_i8(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+    // SAFETY: the caller's strip holds the group.
+    unsafe {
+        let block = strip.add(group * int16::BLOCK);
+        prefetch::<{ int16::BLOCK }>(block);
+        for half in 0..2 {
+            let scale = load_f16(block.add(half * 2 * LANES));
+            for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let cells = load(block.add(2 * ROWS + half * LANES * GROUP + 4 * LANES * v));
+                let codes = [
+                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(cells)),
+                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(cells)),
+                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(cells)),
+                    _mm256_srai_epi32::<24>(cells),
+                ];
+                for (out, codes) in out.iter_mut().zip(codes) {
+                    put(out, half, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale));
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_u4<const MIN: bool>(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+    // SAFETY: the caller's strip holds the group.
+    unsafe {
+        let block = strip.add(group * int4::block_bytes(MIN));
+        prefetch::<320>(block);
+        for half in 0..2 {
+            let scale = load_f16(block.add(half * 2 * LANES));
+            let min = load_f16(block.add(2 * ROWS + half * 2 * LANES));
+            for (v, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                let cells = load(int4::codes(block, MIN, half, v));
+                for (k, out) in out.iter_mut().enumerate() {
+                    let codes = field(cells, 8 * (k % 4) + 4 * (k / 4), 15);
+                    let codes = _mm256_cvtepi32_ps(codes);
+                    let values = if MIN {
+                        _mm256_add_ps(_mm256_mul_ps(codes, scale), min)
+                    } else {
+                        _mm256_mul_ps(_mm256_sub_ps(codes, _mm256_set1_ps(8.0)), scale)
+                    };
+                    put(out, half, values);
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_q6k(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+    // SAFETY: the caller's strip holds the group.
+    unsafe {
+        let block = strip.add(group / 8 * q6k::BLOCK);
+        let group = block.add(q6k::group_offset(group % 8));
+        prefetch::<{ q6k::GROUP_BYTES }>(group);
+        for half in 0..2 {
+            let d = load_f16(block.add(half * 2 * LANES));
+            let scales = q6k::scales(group, half);
+            for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let scale = _mm256_srai_epi32::<16>(scales[v / 4]);
+                let scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(scale));
+                let cells = q6k::codes(group, half, v);
+                for (k, out) in out.iter_mut().enumerate() {
+                    let codes = _mm256_cvtepi32_ps(field(cells, 8 * k, 63));
+                    put(
+                        out,
+                        half,
+                        _mm256_mul_ps(scale, _mm256_sub_ps(codes, _mm256_set1_ps(32.0))),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! x86-64 with AVX2, FMA and F16C: sixteen rows a strip, two vectors of eight.
+//!
+//! Safety of this folder: every function needs the three features, which [`kernel`]'s caller has
+//! detected, and a [`StripCall`] whose strip, values and records are as long as its sizes say,
+//! which [`checked`] asserts before any pointer is formed.
+
+#![allow(unsafe_code, reason = "vector intrinsics and unaligned loads at computed addresses")]
+
+mod dense;
+mod exact;
+mod int16;
+mod int4;
+mod prepare;
+mod q6k;
+
+use std::arch::x86_64::{
+    __m256, __m256i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm256_cvtph_ps,
+    _mm256_loadu_si256, _mm256_set1_epi32, _mm256_storeu_ps,
+};
+
+use super::{Kernel, Prepare, StripCall};
+use crate::{
+    Activations::{self, Exact, Int8},
+    WeightFormat::{self, Bf16, F16, F32, I8, Q6K, U4, U4Min},
+};
+
+/// f32 lanes of a vector.
+const LANES: usize = 8;
+/// Rows of a strip.
+const ROWS: usize = 2 * LANES;
+/// How far ahead of its use a byte of weights is requested: far enough to hide the latency of
+/// memory at one thread's full rate, near enough to stay in the first-level cache.
+const AHEAD: usize = 4608;
+
+/// The kernel for a format.
+pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
+    let plain = |name, run| Kernel { name, prepare: None, run };
+    let integer =
+        |name, record, row, run| Kernel { name, prepare: Some(Prepare { record, row }), run };
+    match (format, activations) {
+        (F32, _) => plain("avx2 f32 fma", dense::f32 as _),
+        (F16, _) => plain("avx2 f16 widened, f32 fma", dense::f16 as _),
+        (Bf16, _) => plain("avx2 bf16 widened, f32 fma", dense::bf16 as _),
+        (I8, Int8) => {
+            integer("avx2 i8 x i16", prepare::I16_RECORD, prepare::i16 as _, int16::i8 as _)
+        }
+        (U4, Int8) => {
+            integer("avx2 u4 x i8", prepare::I8_RECORD, prepare::i8::<8> as _, int4::u4 as _)
+        }
+        (U4Min, Int8) => integer(
+            "avx2 u4+min x i8",
+            prepare::I8_RECORD,
+            prepare::i8::<1> as _,
+            int4::u4_min as _,
+        ),
+        (Q6K, Int8) => {
+            integer("avx2 q6_k x i8", prepare::Q6K_RECORD, prepare::q6k as _, q6k::q6k as _)
+        }
+        (I8, Exact) => plain("avx2 i8 dequantised, f32 fma", exact::i8 as _),
+        (U4, Exact) => plain("avx2 u4 dequantised, f32 fma", exact::u4 as _),
+        (U4Min, Exact) => plain("avx2 u4+min dequantised, f32 fma", exact::u4_min as _),
+        (Q6K, Exact) => plain("avx2 q6_k dequantised, f32 fma", exact::q6k as _),
+    }
+}
+
+/// Calls `$tile::<M>` for the rows of a call in tiles of at most `$largest` rows.
+macro_rules! by_tile {
+    ($largest:expr, $call:ident, $tile:ident, $($args:tt)*) => {
+        $crate::matmul::tiles($call.rows.len(), $largest, |start, size| {
+            // SAFETY: see the module; `start + size` is at most the number of rows.
+            unsafe {
+                match size {
+                    1 => $tile::<1>($call, start, $($args)*),
+                    2 => $tile::<2>($call, start, $($args)*),
+                    3 => $tile::<3>($call, start, $($args)*),
+                    4 => $tile::<4>($call, start, $($args)*),
+                    5 => $tile::<5>($call, start, $($args)*),
+                    _ => $tile::<6>($call, start, $($args)*),
+                }
+            }
+        })
+    };
+}
+use by_tile;
+
+/// Asserts that the slices of a call hold what the kernel will read and write.
+fn checked(call: &StripCall<'_>, strip_bytes: usize, row_bytes: usize, out: &[f32]) {
+    let last = call.rows.iter().max().map_or(0, |&r| r as usize + 1);
+    let activations = if row_bytes > 0 {
+        call.records.len() >= last * row_bytes
+    } else {
+        call.values.len() >= last * call.k
+    };
+    assert!(
+        call.strip.len() == strip_bytes && activations && out.len() == call.rows.len() * ROWS,
+        "a kernel call's sizes do not agree"
+    );
+}
+
+/// Pointer to the first record of each row of a tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn record_pointers<const M: usize>(
+    call: &StripCall<'_>,
+    start: usize,
+    row_bytes: usize,
+) -> [*const u8; M] {
+    let base = call.records.as_ptr();
+    // SAFETY: `checked` has asserted that each row's records exist.
+    std::array::from_fn(|m| unsafe { base.add(call.rows[start + m] as usize * row_bytes) })
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load(p: *const u8) -> __m256i {
+    // SAFETY: the caller's address is inside a strip with 32 bytes left.
+    unsafe { _mm256_loadu_si256(p.cast()) }
+}
+
+/// Eight f16 values as f32.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load_f16(p: *const u8) -> __m256 {
+    // SAFETY: the caller's address is inside a strip with 16 bytes left.
+    _mm256_cvtph_ps(unsafe { _mm_loadu_si128(p.cast()) })
+}
+
+/// Four bytes of a record in every lane.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn broadcast(p: *const u8) -> __m256i {
+    // SAFETY: the caller's address is inside a record with 4 bytes left.
+    _mm256_set1_epi32(unsafe { p.cast::<i32>().read_unaligned() })
+}
+
+/// A float of a record.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn float(p: *const u8) -> f32 {
+    // SAFETY: the caller's address is inside a record with 4 bytes left.
+    unsafe { p.cast::<f32>().read_unaligned() }
+}
+
+/// Requests the weights that will be read [`AHEAD`] bytes later, `BYTES` of them.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn prefetch<const BYTES: usize>(p: *const u8) {
+    for line in (0..BYTES).step_by(64) {
+        _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(AHEAD + line).cast());
+    }
+}
+
+/// Writes the results of a tile.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn store<const M: usize>(acc: &[[__m256; 2]; M], start: usize, out: &mut [f32]) {
+    for (acc, out) in acc.iter().zip(out[start * ROWS..].chunks_exact_mut(ROWS)) {
+        // SAFETY: a chunk has room for two vectors.
+        unsafe {
+            _mm256_storeu_ps(out.as_mut_ptr(), acc[0]);
+            _mm256_storeu_ps(out.as_mut_ptr().add(LANES), acc[1]);
+        }
+    }
+}

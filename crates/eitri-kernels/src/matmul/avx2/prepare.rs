@@ -1,0 +1,151 @@
+//! Activations as integers: records of 32 values with their scale and what undoes weight offsets.
+//!
+//! A scale is the largest magnitude over the largest code. A group with an infinity or NaN gets a
+//! NaN scale, so that the outputs show it.
+
+use std::arch::x86_64::{
+    __m256, __m256i, _mm_add_epi32, _mm_add_ps, _mm_cvtsi128_si32, _mm_cvtss_f32, _mm_max_ps,
+    _mm_movehl_ps, _mm_shuffle_epi32, _mm_shuffle_ps, _mm256_add_epi32, _mm256_and_ps,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtps_epi32,
+    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_max_ps, _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permute4x64_epi64,
+    _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_storeu_si256,
+};
+
+use crate::weight::GROUP;
+
+/// 32 i8 codes, scale, scale times a factor times the sum of the codes.
+pub(super) const I8_RECORD: usize = 40;
+/// 32 i16 codes, scale.
+pub(super) const I16_RECORD: usize = 68;
+/// 32 i8 codes, scale, then for each half of the codes two i16: -32 times the sum of codes 0 and 1
+/// modulo 4, and of codes 2 and 3 modulo 4.
+pub(super) const Q6K_RECORD: usize = 44;
+
+/// Magnitudes below this are taken for zero: their reciprocal would overflow.
+const TINY: f32 = 1e-30;
+
+/// A group as integers in four vectors, and its scale.
+struct Quantised {
+    codes: [__m256i; 4],
+    scale: f32,
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn quantise(values: &[f32; GROUP], largest_code: f32) -> Quantised {
+    let magnitude = magnitude_mask();
+    let zero = _mm256_setzero_ps();
+    let (mut v, mut max, mut poison) = ([zero; 4], zero, zero);
+    for (i, v) in v.iter_mut().enumerate() {
+        // SAFETY: the array holds four vectors.
+        *v = unsafe { _mm256_loadu_ps(values.as_ptr().add(8 * i)) };
+        max = _mm256_max_ps(max, _mm256_and_ps(*v, magnitude));
+        poison = _mm256_fmadd_ps(*v, zero, poison);
+    }
+    let max = horizontal_max(max);
+    let (scale, inverse) =
+        if max > TINY { (max / largest_code, largest_code / max) } else { (0.0, 0.0) };
+    let inverse = _mm256_set1_ps(inverse);
+    Quantised {
+        codes: v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, inverse))),
+        scale: scale + horizontal_sum(poison),
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn magnitude_mask() -> __m256 {
+    _mm256_castsi256_ps(_mm256_set1_epi32(0x7fff_ffff))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn horizontal_max(v: __m256) -> f32 {
+    let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+    let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+    _mm_cvtss_f32(_mm_max_ps(v, _mm_shuffle_ps::<1>(v, v)))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn horizontal_sum(v: __m256) -> f32 {
+    let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+    let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+    _mm_cvtss_f32(_mm_add_ps(v, _mm_shuffle_ps::<1>(v, v)))
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn horizontal_sum_i32(v: __m256i) -> i32 {
+    let v = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+    let v = _mm_add_epi32(v, _mm_shuffle_epi32::<0b00_00_11_10>(v));
+    _mm_cvtsi128_si32(_mm_add_epi32(v, _mm_shuffle_epi32::<1>(v)))
+}
+
+impl Quantised {
+    /// The codes as 32 signed bytes.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn bytes(&self) -> __m256i {
+        let low = _mm256_packs_epi32(self.codes[0], self.codes[1]);
+        let high = _mm256_packs_epi32(self.codes[2], self.codes[3]);
+        // Packing works within 128-bit halves; this puts the fours of codes back in order.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order)
+    }
+
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn sum(&self) -> i32 {
+        let [a, b, c, d] = self.codes;
+        horizontal_sum_i32(_mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)))
+    }
+}
+
+/// Records for weights whose offset is `FACTOR` scales (8) or a minimum (1).
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn i8<const FACTOR: i32>(values: &[f32], records: &mut [u8]) {
+    let groups = values.as_chunks::<GROUP>().0;
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<I8_RECORD>().0) {
+        let quantised = quantise(group, 127.0);
+        // SAFETY: a record begins with 32 bytes of codes.
+        unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), quantised.bytes()) };
+        let offset = quantised.scale * quantised.sum() as f32 * FACTOR as f32;
+        record[32..36].copy_from_slice(&quantised.scale.to_le_bytes());
+        record[36..40].copy_from_slice(&offset.to_le_bytes());
+    }
+}
+
+/// Records for `Q6K` weights.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn q6k(values: &[f32], records: &mut [u8]) {
+    let groups = values.as_chunks::<GROUP>().0;
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<Q6K_RECORD>().0) {
+        let quantised = quantise(group, 127.0);
+        // SAFETY: a record begins with 32 bytes of codes.
+        unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), quantised.bytes()) };
+        let (codes, rest) = record.split_at_mut(GROUP);
+        rest[..4].copy_from_slice(&quantised.scale.to_le_bytes());
+        let offsets = rest[4..].as_chunks_mut::<4>().0;
+        for (codes, offsets) in codes.as_chunks::<16>().0.iter().zip(offsets) {
+            let mut sums = [0_i16; 2];
+            for &[a, b, c, d] in codes.as_chunks::<4>().0 {
+                sums[0] += i16::from(a as i8) + i16::from(b as i8);
+                sums[1] += i16::from(c as i8) + i16::from(d as i8);
+            }
+            offsets[..2].copy_from_slice(&sums[0].wrapping_mul(-32).to_le_bytes());
+            offsets[2..].copy_from_slice(&sums[1].wrapping_mul(-32).to_le_bytes());
+        }
+    }
+}
+
+/// Records for `I8` weights, which meet 16-bit activations at the cost of 8-bit ones.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn i16(values: &[f32], records: &mut [u8]) {
+    let groups = values.as_chunks::<GROUP>().0;
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<I16_RECORD>().0) {
+        let quantised = quantise(group, 32767.0);
+        for half in 0..2 {
+            let [a, b] = [quantised.codes[2 * half], quantised.codes[2 * half + 1]];
+            let codes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+            // SAFETY: a record begins with two vectors of codes.
+            unsafe { _mm256_storeu_si256(record.as_mut_ptr().add(32 * half).cast(), codes) };
+        }
+        record[64..68].copy_from_slice(&quantised.scale.to_le_bytes());
+    }
+}

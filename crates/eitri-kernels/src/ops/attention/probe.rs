@@ -1,0 +1,111 @@
+//! Start-up probe of the row operations and attention.
+
+use candle_core::{DType, Device, Tensor};
+use half::bf16;
+
+use super::{SequenceSpan, attention, attention_kernel_name};
+use crate::{
+    Context, HeadShape, KV_BLOCK, KernelError, KvLayer, ProbeReport, RopeScaling, RopeTable,
+    ops::{QkvPrep, prepare_qkv, rms_norm, silu_mul},
+    read,
+    reference::{self, Random, relative_difference},
+};
+
+/// Sums of f32 in another order than the reference's, which are exact.
+const TOLERANCE: f32 = 1e-5;
+
+/// Two query heads to a KV head, and a prompt that ends inside the second run of keys: whole tiles,
+/// a rest, and masks are all met.
+const SHAPE: HeadShape = HeadShape { heads: 4, kv_heads: 2, head_dim: 64 };
+const TOKENS: usize = 75;
+
+/// Adds a report for each row operation and for attention over each type of KV memory.
+pub(crate) fn probe(ctx: &Context, reports: &mut Vec<ProbeReport>) -> Result<(), KernelError> {
+    probe_rows(ctx, reports)?;
+    for dtype in [DType::BF16, DType::F32] {
+        probe_attention(ctx, dtype, reports)?;
+    }
+    Ok(())
+}
+
+fn probe_rows(ctx: &Context, reports: &mut Vec<ProbeReport>) -> Result<(), KernelError> {
+    let width = 107;
+    let x = Random::new(3).values(2 * width);
+    let input = Tensor::from_slice(&x, (1, 2 * width), &Device::Cpu)?;
+    let weight = Tensor::from_slice(&x, 2 * width, &Device::Cpu)?;
+    let out = Tensor::zeros((1, 2 * width), DType::F32, &Device::Cpu)?;
+    rms_norm(ctx, &input, &weight, 1e-6, 1, &out)?;
+    let expected = reference::rms_norm(&x, &x, 1e-6);
+    let difference = read::<f32, _>(&out, |out| relative_difference(out, &expected))?;
+    let case = format!("{} values", 2 * width);
+    reports.push(ProbeReport::judge("rms-norm", case, difference, TOLERANCE)?);
+
+    let out = Tensor::zeros((1, width), DType::F32, &Device::Cpu)?;
+    silu_mul(ctx, &input, 1, &out)?;
+    let expected = reference::silu_mul(&x[..width], &x[width..]);
+    let difference = read::<f32, _>(&out, |out| relative_difference(out, &expected))?;
+    let case = format!("{width} values");
+    reports.push(ProbeReport::judge("silu-mul", case, difference, TOLERANCE)?);
+    Ok(())
+}
+
+fn probe_attention(
+    ctx: &Context,
+    dtype: DType,
+    reports: &mut Vec<ProbeReport>,
+) -> Result<(), KernelError> {
+    let (width, out_width) = (SHAPE.qkv_width(), SHAPE.heads * SHAPE.head_dim);
+    // Values that bf16 holds exactly, at position 0, which rotates by nothing: one reference then
+    // serves both types.
+    let x: Vec<f32> = Random::new(4)
+        .values(TOKENS * width)
+        .into_iter()
+        .map(|x| bf16::from_f32(x).to_f32())
+        .collect();
+    let qkv = Tensor::from_slice(&x, (TOKENS, width), &Device::Cpu)?;
+    let out = Tensor::zeros((TOKENS, out_width), DType::F32, &Device::Cpu)?;
+    let blocks = TOKENS.div_ceil(KV_BLOCK);
+    let kv = KvLayer::new(blocks, KV_BLOCK, SHAPE, dtype)?;
+    let table: Vec<u32> = (0..blocks as u32).rev().collect();
+    let slots: Vec<u32> = (0..TOKENS)
+        .map(|token| table[token / KV_BLOCK] * KV_BLOCK as u32 + (token % KV_BLOCK) as u32)
+        .collect();
+    let prep = QkvPrep {
+        shape: SHAPE,
+        q_norm: None,
+        k_norm: None,
+        eps: 1e-6,
+        rope: &RopeTable::new(SHAPE.head_dim, 1, &RopeScaling::None, 1e4)?,
+        positions: &[0; TOKENS],
+        slots: &slots,
+    };
+    prepare_qkv(ctx, &prep, &qkv, TOKENS, &kv)?;
+    let span = SequenceSpan { row: 0, len: TOKENS, context: TOKENS, table: 0 };
+    attention(ctx, 0.125, &qkv, &[span], &table, &kv, &out)?;
+    let difference = read::<f32, _>(&out, |out| relative_difference(out, &expected(&x)))?;
+    let case = format!("{TOKENS} tokens");
+    let kernel = attention_kernel_name(ctx, dtype);
+    reports.push(ProbeReport::judge(kernel, case, difference, TOLERANCE)?);
+    Ok(())
+}
+
+fn expected(x: &[f32]) -> Vec<f32> {
+    let HeadShape { heads, kv_heads, head_dim } = SHAPE;
+    let column = |head: usize| -> Vec<f32> {
+        x.chunks_exact(SHAPE.qkv_width())
+            .flat_map(|row| row[head * head_dim..(head + 1) * head_dim].iter().copied())
+            .collect()
+    };
+    let mut out = vec![0.0; TOKENS * heads * head_dim];
+    for head in 0..heads {
+        let kv_head = heads + head / SHAPE.group();
+        let (queries, keys, values) = (column(head), column(kv_head), column(kv_head + kv_heads));
+        for token in 0..TOKENS {
+            let seen = (token + 1) * head_dim;
+            let query = &queries[token * head_dim..seen];
+            let row = reference::attention(query, &keys[..seen], &values[..seen], 0.125);
+            out[(token * heads + head) * head_dim..][..head_dim].copy_from_slice(&row);
+        }
+    }
+    out
+}

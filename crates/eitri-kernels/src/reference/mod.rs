@@ -1,0 +1,9 @@
+//! Plain implementations that say what a kernel must compute, for tests and start-up probes only.
+
+mod attention;
+mod matrix;
+mod rows;
+
+pub use attention::attention;
+pub use matrix::{CanonicalRows, Random, relative_difference};
+pub use rows::{rms_norm, rope, silu_mul};

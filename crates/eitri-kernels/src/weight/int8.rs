@@ -1,0 +1,56 @@
+//! `I8`: signed 8-bit codes with one f16 scale per 32.
+//!
+//! Strip group: the scales of all rows, then 8 vectors per half. The four bytes of a cell are k
+//! 0, 2, 1, 3, so that the even and the odd bytes of a vector each widen to 16-bit pairs of
+//! neighbouring k with shifts alone.
+
+use super::{FormatSpec, GROUP, Layout, f16_at};
+
+pub(super) static I8: FormatSpec = FormatSpec {
+    name: "i8 g32",
+    group: GROUP,
+    row_bytes: |k| k + k / GROUP * 2,
+    strip_bytes: |layout, k| k / GROUP * block_bytes(layout),
+    pack_row,
+    unpack,
+    dequantise_row,
+};
+
+/// Place of k 0, 1, 2, 3 in a cell.
+const ORDER: [usize; 4] = [0, 2, 1, 3];
+
+fn block_bytes(layout: Layout) -> usize {
+    layout.rows() * (2 + GROUP)
+}
+
+fn code_at(layout: Layout, r: usize, k: usize) -> usize {
+    2 * layout.rows() + layout.cell(r, GROUP / 4, k / 4) + ORDER[k % 4]
+}
+
+fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
+    let groups = row.len() / (GROUP + 2);
+    let (codes, scales) = row.split_at(groups * GROUP);
+    for (g, block) in strip.chunks_exact_mut(block_bytes(layout)).enumerate() {
+        block[2 * r..2 * r + 2].copy_from_slice(&scales[2 * g..2 * g + 2]);
+        for (k, &code) in codes[g * GROUP..(g + 1) * GROUP].iter().enumerate() {
+            block[code_at(layout, r, k)] = code;
+        }
+    }
+}
+
+fn unpack(layout: Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]) {
+    let blocks = strip.chunks_exact(block_bytes(layout)).skip(k0 / GROUP);
+    for (block, out) in blocks.zip(out.chunks_mut(GROUP)) {
+        let scale = f16_at(block, r);
+        for (k, value) in out.iter_mut().enumerate() {
+            *value = f32::from(block[code_at(layout, r, k)] as i8) * scale;
+        }
+    }
+}
+
+fn dequantise_row(row: &[u8], out: &mut [f32]) {
+    let (codes, scales) = row.split_at(out.len());
+    for (k, value) in out.iter_mut().enumerate() {
+        *value = f32::from(codes[k] as i8) * f16_at(scales, k / GROUP);
+    }
+}

@@ -1,0 +1,255 @@
+//! Weight matrices: canonical rows in, packed strips held, one format a file.
+
+mod dense;
+mod int4;
+mod int8;
+mod layout;
+mod memory;
+mod q6k;
+
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{Device, Tensor};
+use half::f16;
+
+use crate::{Context, Isa, KernelError, disjoint::Disjoint, read};
+pub(crate) use layout::Layout;
+
+/// Values that share a scale in the group formats, and activations that share one in kernels.
+pub(crate) const GROUP: usize = 32;
+
+/// How the values of a weight matrix are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+    /// Signed 8-bit codes, one f16 scale per 32.
+    I8,
+    /// Unsigned 4-bit codes with zero 8, one f16 scale per 32.
+    U4,
+    /// Unsigned 4-bit codes times a scale plus a minimum, both f16, per 32.
+    U4Min,
+    /// ggml's `block_q6_K`: 6-bit codes with zero 32, an i8 scale per 16, an f16 scale per 256.
+    Q6K,
+}
+
+/// What a format is: sizes and the plain conversions. One static per format.
+pub(crate) struct FormatSpec {
+    name: &'static str,
+    group: usize,
+    row_bytes: fn(k: usize) -> usize,
+    strip_bytes: fn(Layout, k: usize) -> usize,
+    /// Writes canonical `row` as row `r` of a zeroed strip.
+    pack_row: fn(Layout, row: &[u8], r: usize, strip: &mut [u8]),
+    /// Values of row `r` of a strip from `k0` (a multiple of the group) on.
+    unpack: fn(Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]),
+    /// Values of a canonical row: the definition of the format.
+    dequantise_row: fn(row: &[u8], out: &mut [f32]),
+}
+
+impl WeightFormat {
+    /// All formats.
+    pub const ALL: [Self; 7] =
+        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U4, Self::U4Min, Self::Q6K];
+
+    fn spec(self) -> &'static FormatSpec {
+        match self {
+            Self::F32 => &dense::F32,
+            Self::F16 => &dense::F16,
+            Self::Bf16 => &dense::BF16,
+            Self::I8 => &int8::I8,
+            Self::U4 => &int4::U4,
+            Self::U4Min => &int4::U4_MIN,
+            Self::Q6K => &q6k::Q6K,
+        }
+    }
+
+    /// Name for logs and `eitri inspect`.
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// Values that cannot be split: k is a multiple of it.
+    pub fn group(self) -> usize {
+        self.spec().group
+    }
+
+    /// Bytes of one canonical row of `k` values; `None` when `k` is not a multiple of the group.
+    pub fn row_bytes(self, k: usize) -> Option<usize> {
+        k.is_multiple_of(self.group()).then(|| (self.spec().row_bytes)(k))
+    }
+
+    /// Values of one canonical row, as the format defines them.
+    ///
+    /// # Panics
+    /// When `row` is shorter than [`Self::row_bytes`] of `out.len()`.
+    pub fn dequantise_row(self, row: &[u8], out: &mut [f32]) {
+        (self.spec().dequantise_row)(row, out);
+    }
+
+    /// Values of row `r` of a strip from `k0`, a multiple of the group, on.
+    pub(crate) fn unpack(self, layout: Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]) {
+        (self.spec().unpack)(layout, strip, r, k0, out);
+    }
+}
+
+/// Where the canonical rows of a matrix come from while it is packed.
+///
+/// Bytes of one row of k values, output-row-major: `F32`, `F16`, `Bf16`: k little-endian values.
+/// `I8`: k codes, then k/32 f16 scales. `U4`: k/2 bytes (low nibble first), then k/32 scales.
+/// `U4Min`: k/2 bytes, k/32 scales, k/32 minima. `Q6K`: k/256 blocks of 210 bytes as in the file.
+pub trait RowSource: Sync {
+    /// Fills `out`, [`WeightFormat::row_bytes`] long, with row `row`.
+    ///
+    /// # Errors
+    /// [`KernelError::Row`] when the row cannot be read or is not acceptable.
+    fn row(&self, row: usize, out: &mut [u8]) -> Result<(), KernelError>;
+}
+
+/// A packed matrix `[n, k]`, or `experts` of them.
+#[derive(Debug, Clone)]
+pub struct Weight {
+    format: WeightFormat,
+    layout: Layout,
+    n: usize,
+    k: usize,
+    experts: usize,
+    strip_bytes: usize,
+    offset: usize,
+    data: Tensor,
+}
+
+impl Weight {
+    /// Packs `experts * n` rows of `source` on all threads of `ctx`.
+    ///
+    /// # Errors
+    /// When a size is zero or `k` does not fit the format, and whatever `source` reports: of
+    /// several failing rows, one of them.
+    pub fn pack(
+        ctx: &Context,
+        format: WeightFormat,
+        n: usize,
+        k: usize,
+        experts: usize,
+        source: &dyn RowSource,
+    ) -> Result<Self, KernelError> {
+        let row_bytes = format.row_bytes(k).filter(|_| n > 0 && k > 0 && experts > 0);
+        let Some(row_bytes) = row_bytes else {
+            return Err(KernelError::Shape {
+                op: "pack",
+                what: "weight",
+                expected: format!(
+                    "non-empty, k a multiple of {} for {}",
+                    format.group(),
+                    format.name()
+                ),
+                got: format!("{experts} x [{n}, {k}]"),
+            });
+        };
+        let layout = Layout::of(ctx.isa());
+        let strip_bytes = (format.spec().strip_bytes)(layout, k);
+        let strips = layout.strips(n);
+        let bytes = strip_bytes * strips * experts;
+        let (mut data, offset) = memory::allocate(bytes);
+        let failed: Mutex<Option<KernelError>> = Mutex::new(None);
+        let packed = Disjoint::new(&mut data[offset..offset + bytes]);
+        ctx.pool().for_ranges(strips * experts, strips_per_job(strip_bytes), |range| {
+            let mut row = vec![0; row_bytes];
+            for strip in range {
+                if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                    return;
+                }
+                let (expert, s) = (strip / strips, strip % strips);
+                // SAFETY: each strip belongs to exactly one range.
+                #[allow(unsafe_code, reason = "threads write disjoint strips")]
+                let out = unsafe { packed.part(strip * strip_bytes..(strip + 1) * strip_bytes) };
+                for r in 0..layout.rows().min(n - s * layout.rows()) {
+                    if let Err(error) = source.row(expert * n + s * layout.rows() + r, &mut row) {
+                        *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                        return;
+                    }
+                    (format.spec().pack_row)(layout, &row, r, out);
+                }
+            }
+        })?;
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        let len = data.len();
+        let data = Tensor::from_vec(data, len, &Device::Cpu)?;
+        Ok(Self { format, layout, n, k, experts, strip_bytes, offset, data })
+    }
+
+    /// Bytes that a matrix will occupy, for the memory plan. Zero when `k` does not fit `format`.
+    pub fn packed_bytes(
+        isa: Isa,
+        format: WeightFormat,
+        n: usize,
+        k: usize,
+        experts: usize,
+    ) -> usize {
+        if format.row_bytes(k).is_none() {
+            return 0;
+        }
+        let layout = Layout::of(isa);
+        (format.spec().strip_bytes)(layout, k) * layout.strips(n) * experts + memory::ALIGNMENT
+    }
+
+    /// How values are stored.
+    pub fn format(&self) -> WeightFormat {
+        self.format
+    }
+
+    /// Output rows of one matrix.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Inputs of one matrix.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Number of matrices; 1 for a dense one.
+    pub fn experts(&self) -> usize {
+        self.experts
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.data.elem_count()
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Strips of one matrix.
+    pub(crate) fn strips(&self) -> usize {
+        self.layout.strips(self.n)
+    }
+
+    pub(crate) fn strip_bytes(&self) -> usize {
+        self.strip_bytes
+    }
+
+    /// Calls `f` with all strips, expert after expert.
+    pub(crate) fn with_strips<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, KernelError> {
+        let bytes = self.strip_bytes * self.strips() * self.experts;
+        read::<u8, R>(&self.data, |data| f(&data[self.offset..self.offset + bytes]))
+    }
+}
+
+/// About a megabyte per job, so that a row buffer is not allocated for each strip.
+fn strips_per_job(strip_bytes: usize) -> usize {
+    (1 << 20) / strip_bytes.max(1) + 1
+}
+
+/// The `index`-th f16 of `bytes`.
+fn f16_at(bytes: &[u8], index: usize) -> f32 {
+    f16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]).to_f32()
+}

@@ -1,0 +1,49 @@
+//! Matrix products, embeddings, packing and mixture of experts against plain definitions.
+
+mod invariance;
+mod moe;
+mod packing;
+mod products;
+
+use candle_core::{Device, Tensor};
+use eitri_kernels::{
+    Activations, Context, ContextConfig, Isa, Weight, WeightFormat, read, reference::CanonicalRows,
+};
+
+fn context(isa: Isa, activations: Activations, threads: usize) -> Context {
+    Context::new(&ContextConfig { threads, activations, isa: Some(isa), on_thread_start: None })
+        .unwrap()
+}
+
+/// The plain instruction set and the best of this machine.
+fn isas() -> Vec<Isa> {
+    let mut isas = vec![Isa::Scalar];
+    if Isa::detect() != Isa::Scalar {
+        isas.push(Isa::detect());
+    }
+    isas
+}
+
+fn weight(
+    ctx: &Context,
+    format: WeightFormat,
+    n: usize,
+    k: usize,
+    seed: u64,
+) -> (CanonicalRows, Weight) {
+    let rows = CanonicalRows::random(format, n, k, seed).unwrap();
+    let packed = Weight::pack(ctx, format, n, k, 1, &rows).unwrap();
+    (rows, packed)
+}
+
+fn tensor(values: &[f32], width: usize) -> Tensor {
+    Tensor::from_slice(values, (values.len() / width, width), &Device::Cpu).unwrap()
+}
+
+fn zeros(rows: usize, width: usize) -> Tensor {
+    tensor(&vec![0.0; rows * width], width)
+}
+
+fn values(tensor: &Tensor) -> Vec<f32> {
+    read::<f32, _>(tensor, <[f32]>::to_vec).unwrap()
+}

@@ -1,0 +1,144 @@
+use eitri_kernels::{
+    Activations, WeightFormat,
+    ops::{linear, linear_rows},
+    probe,
+    reference::{Random, relative_difference},
+};
+
+use crate::{context, isas, tensor, values, weight, zeros};
+
+/// What the arithmetic explains: f32 sums of up to 768 products, or activations of 8 bits (16 for
+/// `I8`), as a share of the largest output.
+fn tolerance(format: WeightFormat, activations: Activations) -> f32 {
+    match (format, activations) {
+        (WeightFormat::U4 | WeightFormat::U4Min | WeightFormat::Q6K, Activations::Int8) => 1e-2,
+        (WeightFormat::I8, Activations::Int8) => 5e-5,
+        _ => 5e-6,
+    }
+}
+
+#[test]
+fn every_format_and_mode_equals_the_reference_on_odd_shapes() {
+    for isa in isas() {
+        for activations in [Activations::Int8, Activations::Exact] {
+            let ctx = context(isa, activations, 2);
+            for format in WeightFormat::ALL {
+                let group = format.group().max(32);
+                for (n, k) in [(1, group), (16, group), (33, 3 * group), (70, 7 * group)] {
+                    if k > 768 && group == 256 && n == 70 {
+                        continue;
+                    }
+                    let (rows, w) = weight(&ctx, format, n, k, 7);
+                    let x = Random::new(n as u64).values(64 * k);
+                    let expected = rows.product(0..n, &x);
+                    for m in (1..10).chain([13, 64]) {
+                        let y = zeros(64, n + 5);
+                        linear(&ctx, &w, &tensor(&x, k), m, &y, 3).unwrap();
+                        let got = values(&y);
+                        for (i, row) in got.chunks_exact(n + 5).enumerate() {
+                            let untouched =
+                                if i < m { [&row[..3], &row[3 + n..]] } else { [row, &[]] };
+                            assert!(untouched.concat().iter().all(|&v| v == 0.0));
+                        }
+                        let got: Vec<f32> = got
+                            .chunks_exact(n + 5)
+                            .take(m)
+                            .flat_map(|r| r[3..3 + n].to_vec())
+                            .collect();
+                        let difference = relative_difference(&got, &expected);
+                        assert!(
+                            difference <= tolerance(format, activations),
+                            "{isa:?} {activations:?} {format:?} {m} x [{n}, {k}]: {difference}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dense_formats_take_an_odd_k() {
+    for isa in isas() {
+        let ctx = context(isa, Activations::Exact, 1);
+        for format in [WeightFormat::F32, WeightFormat::F16, WeightFormat::Bf16] {
+            for k in [1, 3, 257] {
+                let (rows, w) = weight(&ctx, format, 17, k, 3);
+                let x = Random::new(5).values(4 * k);
+                let y = zeros(4, 17);
+                linear(&ctx, &w, &tensor(&x, k), 4, &y, 0).unwrap();
+                let difference = relative_difference(&values(&y), &rows.product(0..17, &x));
+                assert!(difference < 5e-6, "{isa:?} {format:?} {k}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_infinite_or_undefined_activation_shows_in_its_row_only() {
+    for isa in isas() {
+        for activations in [Activations::Int8, Activations::Exact] {
+            let ctx = context(isa, activations, 1);
+            for format in WeightFormat::ALL {
+                let (_, w) = weight(&ctx, format, 16, 256, 3);
+                for bad in [f32::NAN, f32::INFINITY] {
+                    let mut x = Random::new(5).values(3 * 256);
+                    x[256 + 40] = bad;
+                    let y = zeros(3, 16);
+                    linear(&ctx, &w, &tensor(&x, 256), 3, &y, 0).unwrap();
+                    let finite: Vec<bool> = values(&y)
+                        .chunks_exact(16)
+                        .map(|row| row.iter().all(|v| v.is_finite()))
+                        .collect();
+                    assert_eq!(finite, [true, false, true], "{isa:?} {activations:?} {format:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn selected_rows_equal_the_same_rows_of_the_whole_product() {
+    for isa in isas() {
+        for format in WeightFormat::ALL {
+            let ctx = context(isa, Activations::Int8, 2);
+            let (_, w) = weight(&ctx, format, 40, 512, 11);
+            let x = tensor(&Random::new(1).values(20 * 512), 512);
+            let (all, some) = (zeros(20, 40), zeros(9, 40));
+            linear(&ctx, &w, &x, 20, &all, 0).unwrap();
+            let ids = [19, 3, 3, 0, 7, 8];
+            linear_rows(&ctx, &w, &x, &ids, &some).unwrap();
+            let (all, some) = (values(&all), values(&some));
+            for (i, &id) in ids.iter().enumerate() {
+                let row = &all[id as usize * 40..][..40];
+                assert_eq!(&some[i * 40..][..40], row, "{isa:?} {format:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_refused_by_name() {
+    let ctx = context(isas()[0], Activations::Int8, 1);
+    let (_, w) = weight(&ctx, WeightFormat::U4, 16, 64, 1);
+    let refuse = |x: (usize, usize), rows, y: (usize, usize), offset| {
+        linear(&ctx, &w, &zeros(x.0, x.1), rows, &zeros(y.0, y.1), offset).unwrap_err().to_string()
+    };
+    assert_eq!(refuse((2, 32), 1, (2, 16), 0), "linear: x must be [rows, 64], got [2, 32]");
+    assert_eq!(refuse((2, 64), 3, (3, 16), 0), "linear: rows must be at most 2, got 3");
+    assert_eq!(refuse((2, 64), 2, (1, 16), 0), "linear: rows must be at most 1, got 2");
+    assert_eq!(refuse((2, 64), 1, (2, 16), 1), "linear: y must be [rows, >= 17], got [2, 16]");
+}
+
+#[test]
+fn every_kernel_passes_its_probe() {
+    for isa in isas() {
+        for activations in [Activations::Int8, Activations::Exact] {
+            let reports = probe(&context(isa, activations, 2)).unwrap();
+            for format in WeightFormat::ALL {
+                let cases = reports.iter().filter(|r| r.case.starts_with(&format!("{} x ", format.name()))).count();
+                assert_eq!(cases, 3, "{}", format.name());
+            }
+        }
+    }
+}

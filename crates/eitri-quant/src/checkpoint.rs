@@ -1,0 +1,263 @@
+//! Named tensors in one or several files.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use half::{bf16, f16};
+
+use crate::{
+    Encoding, FileBytes, QuantError,
+    gguf::{self, Gguf},
+    safetensors,
+};
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A set of tensors, mapped and checked but not read.
+#[derive(Debug, Default)]
+pub struct Checkpoint {
+    files: Vec<CheckpointFile>,
+    tensors: HashMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct CheckpointFile {
+    name: String,
+    bytes: FileBytes,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    encoding: Encoding,
+    shape: Vec<usize>,
+    range: Range<usize>,
+    used: AtomicBool,
+}
+
+/// One tensor of a [`Checkpoint`].
+#[derive(Debug, Clone, Copy)]
+pub struct TensorView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The file it is in.
+    pub file: &'a str,
+    /// How it is stored.
+    pub encoding: Encoding,
+    /// Dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    map: &'a FileBytes,
+    start: usize,
+}
+
+impl TensorView<'_> {
+    /// Gives back the memory of the pages it was read from.
+    pub(crate) fn release(&self) {
+        self.map.release(self.start..self.start + self.bytes.len());
+    }
+}
+
+impl Checkpoint {
+    /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`, in a directory.
+    ///
+    /// # Errors
+    /// When files are missing or damaged, a tensor is in two shards, or one is not where the index
+    /// says.
+    pub fn open_safetensors(directory: &Path) -> Result<Self, QuantError> {
+        let mut checkpoint = Self::default();
+        let index = directory.join(INDEX);
+        if !index.exists() {
+            if !directory.join(SINGLE).exists() {
+                return Err(QuantError::NoWeights { directory: directory.display().to_string() });
+            }
+            checkpoint.add_safetensors(SINGLE, FileBytes::map(&directory.join(SINGLE))?)?;
+            return Ok(checkpoint);
+        }
+        let bytes = FileBytes::map(&index)?;
+        let shards = safetensors::parse_index(bytes.as_slice())
+            .map_err(|error| QuantError::SafeTensors { file: INDEX.to_owned(), error })?;
+        let mut files: Vec<&String> = shards.values().collect();
+        files.sort_unstable();
+        files.dedup();
+        for file in files {
+            checkpoint.add_safetensors(file, FileBytes::map(&directory.join(file))?)?;
+        }
+        for (tensor, shard) in &shards {
+            let entry = checkpoint.tensors.get(tensor);
+            if entry.is_none_or(|entry| checkpoint.files[entry.file].name != *shard) {
+                return Err(QuantError::NotInShard {
+                    index: INDEX.to_owned(),
+                    tensor: tensor.clone(),
+                    shard: shard.clone(),
+                });
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// Takes one safetensors file from memory; `name` is for messages.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn from_safetensors(name: &str, bytes: &'static [u8]) -> Result<Self, QuantError> {
+        let mut checkpoint = Self::default();
+        checkpoint.add_safetensors(name, FileBytes::Static(bytes))?;
+        Ok(checkpoint)
+    }
+
+    /// Opens a GGUF file; its metadata comes beside the tensors.
+    ///
+    /// # Errors
+    /// When it cannot be mapped or is damaged.
+    pub fn open_gguf(path: &Path) -> Result<(Self, Gguf), QuantError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self::from_gguf(&name, FileBytes::map(path)?)
+    }
+
+    /// Takes a GGUF file; `name` is for messages.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn from_gguf(name: &str, bytes: FileBytes) -> Result<(Self, Gguf), QuantError> {
+        let header = gguf::parse(bytes.as_slice())
+            .map_err(|error| QuantError::Gguf { file: name.to_owned(), error })?;
+        let mut checkpoint = Self::default();
+        checkpoint.files.push(CheckpointFile { name: name.to_owned(), bytes });
+        for tensor in &header.tensors {
+            checkpoint.add(
+                tensor.name.clone(),
+                tensor.encoding,
+                tensor.shape.clone(),
+                tensor.range.clone(),
+            )?;
+        }
+        Ok((checkpoint, header))
+    }
+
+    fn add_safetensors(&mut self, name: &str, bytes: FileBytes) -> Result<(), QuantError> {
+        let tensors = safetensors::parse(bytes.as_slice())
+            .map_err(|error| QuantError::SafeTensors { file: name.to_owned(), error })?;
+        self.files.push(CheckpointFile { name: name.to_owned(), bytes });
+        for tensor in tensors {
+            self.add(tensor.name, tensor.encoding, tensor.shape, tensor.range)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a tensor of the last file.
+    fn add(
+        &mut self,
+        name: String,
+        encoding: Encoding,
+        shape: Vec<usize>,
+        range: Range<usize>,
+    ) -> Result<(), QuantError> {
+        let file = self.files.len() - 1;
+        if let Some(other) = self.tensors.get(&name) {
+            return Err(QuantError::Duplicate {
+                first: self.files[other.file].name.clone(),
+                second: self.files[file].name.clone(),
+                tensor: name,
+            });
+        }
+        let used = AtomicBool::new(false);
+        self.tensors.insert(name, Entry { file, encoding, shape, range, used });
+        Ok(())
+    }
+
+    /// A tensor, counted as used from now on.
+    ///
+    /// # Errors
+    /// [`QuantError::Missing`] when there is none of this name.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, QuantError> {
+        let Some((name, entry)) = self.tensors.get_key_value(name) else {
+            return Err(QuantError::Missing {
+                tensor: name.to_owned(),
+                checkpoint: self.name().to_owned(),
+            });
+        };
+        entry.used.store(true, Ordering::Relaxed);
+        let file = &self.files[entry.file];
+        Ok(TensorView {
+            name,
+            file: &file.name,
+            encoding: entry.encoding,
+            shape: &entry.shape,
+            bytes: &file.bytes.as_slice()[entry.range.clone()],
+            map: &file.bytes,
+            start: entry.range.start,
+        })
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A small dense vector as f32, for norms.
+    ///
+    /// # Errors
+    /// When it is missing, quantised, of another length or not finite.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, QuantError> {
+        let view = self.tensor(name)?;
+        if view.shape != [len] {
+            return Err(QuantError::Shape {
+                tensor: name.to_owned(),
+                expected: vec![len],
+                got: view.shape.to_vec(),
+            });
+        }
+        let values: Vec<f32> = match view.encoding {
+            Encoding::F32 => {
+                let (values, _) = view.bytes.as_chunks::<4>();
+                values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+            }
+            Encoding::F16 => {
+                let (values, _) = view.bytes.as_chunks::<2>();
+                values.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
+            }
+            Encoding::BF16 => {
+                let (values, _) = view.bytes.as_chunks::<2>();
+                values.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
+            }
+            other => {
+                return Err(QuantError::Format {
+                    file: view.file.to_owned(),
+                    tensor: name.to_owned(),
+                    encoding: other.name,
+                    known: "F32, F16 and BF16".to_owned(),
+                });
+            }
+        };
+        if values.iter().all(|value| value.is_finite()) {
+            Ok(values)
+        } else {
+            Err(QuantError::NotFinite { file: view.file.to_owned(), tensor: name.to_owned() })
+        }
+    }
+
+    /// Names of tensors that nothing has asked for, sorted.
+    pub fn unused(&self) -> Vec<&str> {
+        let unused = self.tensors.iter().filter(|(_, entry)| !entry.used.load(Ordering::Relaxed));
+        let mut names: Vec<&str> = unused.map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Name of the file, or of the first of several.
+    pub fn name(&self) -> &str {
+        self.files.first().map_or("the checkpoint", |file| &file.name)
+    }
+
+    /// Bytes of all files.
+    pub fn file_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.as_slice().len() as u64).sum()
+    }
+}

@@ -1,0 +1,92 @@
+//! One file per way of storing a weight matrix. Tensors decide: a module is in the format whose
+//! tensors it has, whatever the configuration says.
+
+mod dense;
+mod ggml_q4_0;
+mod ggml_q4_1;
+mod ggml_q6_k;
+mod ggml_q8_0;
+
+use eitri_kernels::WeightFormat;
+
+use crate::{Checkpoint, Encoding, Matrix, QuantError, matrix::ConvertRow};
+
+/// A way of storing matrices.
+struct Format {
+    /// What it reads, for messages.
+    encodings: &'static [Encoding],
+    /// The matrix of a module, or `None` if the module is not stored this way.
+    open: for<'a> fn(&'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError>,
+}
+
+/// All formats.
+static FORMATS: [&Format; 5] = [
+    &dense::FORMAT,
+    &ggml_q8_0::FORMAT,
+    &ggml_q4_0::FORMAT,
+    &ggml_q4_1::FORMAT,
+    &ggml_q6_k::FORMAT,
+];
+
+/// The matrix of a module, by the first format that recognises it.
+pub(crate) fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Matrix<'a>, QuantError> {
+    for format in FORMATS {
+        if let Some(matrix) = (format.open)(checkpoint, module)? {
+            return Ok(matrix);
+        }
+    }
+    let view = checkpoint.tensor(&weight_name(checkpoint, module))?;
+    let known = FORMATS.iter().flat_map(|format| format.encodings);
+    Err(QuantError::Format {
+        file: view.file.to_owned(),
+        tensor: view.name.to_owned(),
+        encoding: view.encoding.name,
+        known: known.map(|encoding| encoding.name).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Fused experts of Hugging Face checkpoints are named without `.weight`.
+fn weight_name(checkpoint: &Checkpoint, module: &str) -> String {
+    if checkpoint.contains(module) { module.to_owned() } else { format!("{module}.weight") }
+}
+
+/// Opens a module that is one tensor of one of these encodings, each with its canonical form.
+fn open_tensor<'a>(
+    checkpoint: &'a Checkpoint,
+    module: &str,
+    known: &[(Encoding, WeightFormat, ConvertRow)],
+) -> Result<Option<Matrix<'a>>, QuantError> {
+    let name = weight_name(checkpoint, module);
+    if !checkpoint.contains(&name) {
+        return Ok(None);
+    }
+    let tensor = checkpoint.tensor(&name)?;
+    match known.iter().find(|(encoding, ..)| *encoding == tensor.encoding) {
+        Some(&(_, format, convert)) => Matrix::from_tensor(tensor, format, convert).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Whether the little-endian f16 at the start of `bytes` is neither NaN nor infinite.
+fn finite_f16(bytes: [u8; 2]) -> bool {
+    bytes[1] & 0x7C != 0x7C
+}
+
+/// Splits `canonical` into codes and `streams` equally long tails of one f16 per block.
+fn codes_and_scales(canonical: &mut [u8], blocks: usize, streams: usize) -> (&mut [u8], &mut [u8]) {
+    let codes = canonical.len() - 2 * blocks * streams;
+    canonical.split_at_mut(codes)
+}
+
+/// ggml's 4-bit blocks hold value `j` and `j + 16` in a byte; canonical are `2 j` and `2 j + 1`.
+fn regroup_nibbles(stored: &[u8; 16], canonical: &mut [u8]) {
+    let (low, high) = canonical.split_at_mut(8);
+    let (pairs, _) = stored.as_chunks::<2>();
+    for ((pair, low), high) in pairs.iter().zip(low).zip(high) {
+        *low = pair[0] & 0x0F | pair[1] << 4;
+        *high = pair[0] >> 4 | pair[1] & 0xF0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

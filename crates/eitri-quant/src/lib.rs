@@ -1,0 +1,25 @@
+//! Checkpoint files and what their quantisation means.
+//!
+//! A [`Checkpoint`] is a set of named tensors in GGUF or safetensors files, mapped and checked but
+//! not read. [`formats`] recognise how a weight matrix is stored and give it as a [`Matrix`]: a
+//! source of canonical rows, from which [`Linear`] packs what the kernels multiply. The crate knows
+//! files and formats, but no model's layers.
+//!
+//! Nothing in a file is trusted: every length is checked against the file before it is used.
+
+mod checkpoint;
+mod encoding;
+mod error;
+mod formats;
+pub mod gguf;
+mod linear;
+mod mapping;
+mod matrix;
+pub mod safetensors;
+
+pub use checkpoint::{Checkpoint, TensorView};
+pub use encoding::Encoding;
+pub use error::QuantError;
+pub use linear::Linear;
+pub use mapping::FileBytes;
+pub use matrix::Matrix;

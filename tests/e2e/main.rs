@@ -1,0 +1,7 @@
+//! End-to-end tests: the real binary, a real model, real clients.
+
+mod bad_input;
+mod clients;
+mod command_line;
+mod llama_cpp;
+mod python_sdk;
