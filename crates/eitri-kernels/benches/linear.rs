@@ -5,6 +5,7 @@
 //! (bytes of weights per second) and 512 rows (multiply-adds per second).
 
 #![allow(unsafe_code, reason = "peaks are measured with vector instructions")]
+#![allow(clippy::print_stdout, reason = "a table is its result")]
 
 #[path = "linear_peaks/mod.rs"]
 mod peaks;
@@ -43,10 +44,19 @@ fn main() -> Result<(), KernelError> {
             println!("\n[{n}, {k}], {activations:?} activations; {peaks}");
             println!(
                 "{:12} {:34} {:>6} {:>6} {:>9} {:>6} {:>6} {:>6} {:>6}",
-                "format", "kernel", "GB/s", "share", "8: GMAC/s", "512:", "/f32", "/i8i32", "/i8i16"
+                "format",
+                "kernel",
+                "GB/s",
+                "share",
+                "8: GMAC/s",
+                "512:",
+                "/f32",
+                "/i8i32",
+                "/i8i16"
             );
             for format in WeightFormat::ALL {
-                let selected = wanted.is_empty() || wanted.iter().any(|w| format.name().contains(w));
+                let selected =
+                    wanted.is_empty() || wanted.iter().any(|w| format.name().contains(w));
                 if selected && k.is_multiple_of(format.group()) {
                     measure(&ctx, &peaks, format, n, k)?;
                 }

@@ -11,7 +11,7 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
-    /// AArch64 with NEON and the dot-product extension.
+    /// `AArch64` with NEON and the dot-product extension.
     NeonDot,
 }
 

@@ -1,5 +1,6 @@
 //! Memory of keys and values of one layer, in blocks of 16 tokens.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "threads write the slots of different tokens into one memory")]
 
 use std::{

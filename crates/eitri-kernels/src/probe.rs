@@ -69,8 +69,7 @@ fn probe_linear(
     for m in [1, 2, 7] {
         let y = Tensor::zeros((7, n), DType::F32, &Device::Cpu)?;
         linear(ctx, &w, &x, m, &y, 0)?;
-        let difference =
-            read::<f32, _>(&y, |y| relative_difference(&y[..m * n], &expected))?;
+        let difference = read::<f32, _>(&y, |y| relative_difference(&y[..m * n], &expected))?;
         // f32 sums differ by their order; 8-bit activations by half a step of 1/127 at most.
         let tolerance = match ctx.activations() {
             Activations::Exact => 1e-5,

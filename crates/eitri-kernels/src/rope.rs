@@ -56,7 +56,7 @@ pub enum RopeScaling {
 
 /// Cosines and sines for every position, f32 `[max_positions, head_dim / 2]` each.
 ///
-/// For the rotate-half ("NeoX") pairing: dimension `i` turns with dimension `i + head_dim / 2`.
+/// For the rotate-half (`NeoX`) pairing: dimension `i` turns with dimension `i + head_dim / 2`.
 pub struct RopeTable {
     /// Per position: `half` cosines, then `half` sines.
     values: Vec<f32>,
@@ -188,7 +188,7 @@ fn inverse_frequencies(head_dim: usize, scaling: &RopeScaling, theta: f64) -> Ve
                 (low, high) = (low.floor(), high.ceil());
             }
             (low, high) = (low.max(0.0), high.min(head_dim as f64 - 1.0));
-            if low >= high && low <= high {
+            if low.total_cmp(&high).is_eq() {
                 // As in transformers: avoids 0 / 0.
                 high += 0.001;
             }

@@ -34,12 +34,12 @@ pub fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
 /// inside of flattened fields, which [`flattened`] puts in front.
 fn locate(path: &str, message: &str) -> JsonError {
     let outer = (path != ".").then_some(path);
-    let (inner, message) = match message.strip_prefix('`').and_then(|rest| rest.split_once("`: ")) {
-        Some((inner, message)) => (Some(inner), message),
-        None => {
-            let field = message.strip_prefix("missing field `");
-            (field.and_then(|rest| Some(rest.split_once('`')?.0)), message)
-        }
+    let flattened = message.strip_prefix('`').and_then(|rest| rest.split_once("`: "));
+    let (inner, message) = if let Some((inner, message)) = flattened {
+        (Some(inner), message)
+    } else {
+        let field = message.strip_prefix("missing field `");
+        (field.and_then(|rest| Some(rest.split_once('`')?.0)), message)
     };
     let path = match (outer, inner) {
         (Some(outer), Some(inner)) => Some(format!("{outer}.{inner}")),
@@ -52,9 +52,7 @@ fn locate(path: &str, message: &str) -> JsonError {
 /// tracker no longer knows the path, so it is tracked here.
 pub(crate) fn flattened<'de, T, D: Deserializer<'de>>(
     deserializer: D,
-    read: impl FnOnce(
-        serde_path_to_error::Deserializer<'_, '_, D>,
-    ) -> Result<T, D::Error>,
+    read: impl FnOnce(serde_path_to_error::Deserializer<'_, '_, D>) -> Result<T, D::Error>,
 ) -> Result<T, D::Error> {
     let mut track = serde_path_to_error::Track::new();
     read(serde_path_to_error::Deserializer::new(deserializer, &mut track)).map_err(|error| {

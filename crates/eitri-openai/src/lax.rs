@@ -149,9 +149,7 @@ pub(crate) fn option<'de, T: Lax, D: Deserializer<'de>>(
 }
 
 /// For `deserialize_with`: a list of scalars or null.
-pub(crate) fn list<'de, T: Lax, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<T>, D::Error> {
+pub(crate) fn list<'de, T: Lax, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     let items = Option::<Vec<Scalar<T>>>::deserialize(deserializer)?.unwrap_or_default();
     Ok(items.into_iter().map(|scalar| scalar.0).collect())
 }

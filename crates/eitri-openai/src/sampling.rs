@@ -87,7 +87,7 @@ pub struct SamplingFields {
 
 impl<'de> Deserialize<'de> for SamplingFields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        json::flattened(deserializer, Self::deserialize)
+        json::flattened(deserializer, |tracked| Self::deserialize(tracked))
     }
 }
 

@@ -1,1 +1,63 @@
-//! placeholder
+//! Eitri as a library: a language model inside another program.
+//!
+//! ```no_run
+//! use eitri::{Engine, GenerationOptions, Prompt};
+//!
+//! # fn main() -> Result<(), eitri::Error> {
+//! let engine = Engine::builder().model("path/to/model").threads(2).build()?;
+//! for piece in engine.generate_blocking(Prompt::text("Once upon a time"), GenerationOptions::default())? {
+//!     print!("{}", piece?.text);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same in async code, on any executor, with a conversation:
+//!
+//! ```no_run
+//! use eitri::{Engine, GenerationOptions, Message, Prompt};
+//!
+//! # async fn example() -> Result<(), eitri::Error> {
+//! let engine = Engine::builder().model("path/to/model").build_async().await?;
+//! let prompt = Prompt::chat([Message::user("What is the capital of Italy?")]);
+//! let options = GenerationOptions { max_tokens: Some(64), ..GenerationOptions::default() };
+//! let mut answer = engine.generate(prompt, options)?;
+//! while let Some(piece) = answer.next().await {
+//!     print!("{}", piece?.text);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! There is no global state: several engines run side by side in one process, each with its own
+//! threads and memory, and everything ends when the [`Engine`] is dropped. Many generations may run
+//! on one engine at once; they are batched.
+
+mod affinity;
+mod builder;
+mod defaults;
+mod engine;
+mod error;
+mod generation;
+mod info;
+mod options;
+mod prompt;
+mod resolve;
+
+pub use affinity::pin_current_thread;
+pub use builder::{EngineBuilder, PlannedEngine};
+pub use defaults::{GenerationSource, SamplingDefaults};
+pub use engine::Engine;
+pub use error::Error;
+pub use generation::{BlockingGeneration, Completion, Finish, FinishReason, Generation, Piece};
+pub use info::ModelInfo;
+pub use options::GenerationOptions;
+pub use prompt::{Message, Prompt, Role};
+
+pub use eitri_engine::{
+    EngineHandle, EngineStats, GeneratedToken, SchedulingPolicy, TokenId, TokenLogprobs, TokenUsage,
+};
+pub use eitri_kernels::{Activations, ProbeReport};
+pub use eitri_models::{LoadProgress, ModelConfig, MoeConfig, WeightPlan, WeightPlanRow};
+pub use eitri_runner::{KvDtype, LoadReport, MemoryPlan};
+pub use eitri_text::{ChatTemplate, Tokenizer};

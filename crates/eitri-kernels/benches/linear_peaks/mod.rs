@@ -68,10 +68,10 @@ fn rate(pool: &ThreadPool, work: &(dyn Fn(usize) -> f64 + Sync)) -> Result<f64, 
 mod kernels {
     use std::{
         arch::x86_64::{
-            __m256, __m256i, _MM_HINT_T0, _mm256_add_epi16, _mm256_add_epi32, _mm256_fmadd_ps,
-            _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16,
-            _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
-            _mm_prefetch,
+            __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
+            _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+            _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_si256,
+            _mm256_xor_si256,
         },
         hint::black_box,
     };

@@ -4,6 +4,7 @@
 //! instruction set. The order of operations is thus the same everywhere; only whether a
 //! multiply-add rounds once or twice differs between instruction sets.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "raw loads and stores inside kernels, and calls by CPU feature")]
 
 #[cfg(target_arch = "x86_64")]
@@ -68,7 +69,7 @@ pub(crate) trait Simd: Copy {
     fn reduce_add(self, v: Self::V) -> f32;
     /// Greatest lane.
     fn reduce_max(self, v: Self::V) -> f32;
-    /// Asks for the cache line at `p`, any address.
+    /// Asks for the cache line at `p`, any address, to come to the second-level cache.
     fn prefetch(self, p: *const u32);
 
     /// `2^x`, relative error below 2e-7 down to -126, zero below, NaN where `x` is NaN; `x <= 127`.

@@ -2,7 +2,7 @@
 //!
 //! There is no integer arithmetic here, so both activation modes are the exact one.
 
-use super::{Kernel, MAX_STRIP_ROWS, StripCall};
+use super::{Kernel, StripCall};
 use crate::{Activations, WeightFormat};
 
 /// Values of k that are widened at a time: a multiple of every format's group.
@@ -14,17 +14,15 @@ pub(super) fn kernel(_: WeightFormat, _: Activations) -> Kernel {
 
 fn run(call: &StripCall<'_>, out: &mut [f32]) {
     let rows = call.layout.rows();
-    let mut wide = [[0.0_f32; PIECE]; MAX_STRIP_ROWS];
+    let mut wide = [0.0_f32; PIECE];
     out.fill(0.0);
     for k0 in (0..call.k).step_by(PIECE) {
         let len = PIECE.min(call.k - k0);
-        for (r, wide) in wide.iter_mut().take(rows).enumerate() {
+        for r in 0..rows {
             call.format.unpack(call.layout, call.strip, r, k0, &mut wide[..len]);
-        }
-        for (&row, out) in call.rows.iter().zip(out.chunks_exact_mut(rows)) {
-            let x = &call.values[row as usize * call.k + k0..][..len];
-            for (wide, out) in wide.iter().zip(out) {
-                *out += dot(&wide[..len], x);
+            for (&row, out) in call.rows.iter().zip(out.chunks_exact_mut(rows)) {
+                let x = &call.values[row as usize * call.k + k0..][..len];
+                out[r] += dot(&wide[..len], x);
             }
         }
     }

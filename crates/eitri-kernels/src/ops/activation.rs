@@ -1,5 +1,6 @@
 //! Activation of gated feed-forward layers.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "threads write disjoint rows of one tensor")]
 
 use candle_core::Tensor;

@@ -86,7 +86,7 @@ fn product(
     let kernel = Kernel::pick(ctx.isa(), w.format(), ctx.activations());
     within("linear", "rows", rows.len(), y.dims()[0])?;
     read::<f32, _>(x, |x| {
-        prepare(ctx, &kernel, x, w.k(), rows, records)?;
+        let records = prepare(ctx, &kernel, x, w.k(), rows, records)?;
         let input = Input { kernel, values: x, records, k: w.k() };
         write::<f32, _>(y, |y| {
             let y = Disjoint::new(y);
@@ -187,33 +187,37 @@ pub(super) unsafe fn strip(
     }
 }
 
-/// Prepares the rows of `x` that `rows` names, at the places of these rows.
-pub(super) fn prepare(
+/// Prepares the rows of `x` that `rows` names, at the places of these rows; nothing for a kernel
+/// that reads `x` itself.
+pub(super) fn prepare<'a>(
     ctx: &Context,
     kernel: &Kernel,
     x: &[f32],
     k: usize,
     rows: &[u32],
-    records: &mut Vec<u8>,
-) -> Result<(), KernelError> {
-    let Some(prepare) = kernel.prepare else {
-        records.clear();
-        return Ok(());
-    };
+    records: &'a mut Vec<u8>,
+) -> Result<&'a [u8], KernelError> {
+    let Some(prepare) = kernel.prepare else { return Ok(&[]) };
     let bytes = kernel.row_bytes(k);
     let last = rows.iter().max().map_or(0, |&r| r as usize + 1);
-    records.resize(last * bytes, 0);
-    let records = Disjoint::new(records);
+    if records.len() < last * bytes {
+        records.resize(last * bytes, 0);
+    }
+    let records = &mut records[..last * bytes];
+    let shared = Disjoint::new(records);
     let one = |r: usize| {
         // SAFETY: the instruction set was detected on this CPU; equal ids are in one job only
         // when serial, and distinct ids do not overlap.
-        unsafe { (prepare.row)(&x[r * k..(r + 1) * k], records.part(r * bytes..(r + 1) * bytes)) }
+        unsafe { (prepare.row)(&x[r * k..(r + 1) * k], shared.part(r * bytes..(r + 1) * bytes)) }
     };
     if rows.len() < SERIAL_ROWS || rows.len() != last {
-        rows.iter().for_each(|&r| one(r as usize));
-        return Ok(());
+        for &r in rows {
+            one(r as usize);
+        }
+    } else {
+        ctx.pool().for_ranges(last, SERIAL_ROWS, |range| range.for_each(one))?;
     }
-    ctx.pool().for_ranges(last, SERIAL_ROWS, |range| range.for_each(one))
+    Ok(records)
 }
 
 fn check(

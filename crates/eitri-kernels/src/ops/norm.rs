@@ -1,6 +1,7 @@
 //! Root-mean-square normalisation (<https://arxiv.org/abs/1910.07467>), alone or fused with the
 //! residual addition before it, and the residual addition alone.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "threads write disjoint rows of one tensor")]
 
 use candle_core::Tensor;

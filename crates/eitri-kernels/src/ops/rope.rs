@@ -1,5 +1,6 @@
 //! Everything between the projection of queries, keys and values and attention.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "threads rotate disjoint rows of one tensor")]
 
 use candle_core::{DType, Tensor};

@@ -1,8 +1,6 @@
 //! Unquantised rows: `F32`, `F16`, `Bf16`.
 //!
-//! Strips: f32 and f16 hold, for each k, the value of every row. bf16 holds, for each pair of k,
-//! both values of every row, so that a shift and a mask widen a whole vector; an odd k is filled
-//! up with zeros.
+//! A strip holds, for each k, the value of every row.
 
 use half::{bf16, f16};
 
@@ -36,25 +34,13 @@ pub(super) static BF16: FormatSpec = FormatSpec {
     name: "bf16",
     group: 1,
     row_bytes: |k| 2 * k,
-    strip_bytes: |layout, k| 4 * k.div_ceil(2) * layout.rows(),
-    pack_row: |layout, row, r, strip| {
-        for (k, value) in row.as_chunks::<2>().0.iter().enumerate() {
-            let at = pair(layout, r, k);
-            strip[at..at + 2].copy_from_slice(value);
-        }
-    },
+    strip_bytes: |layout, k| 2 * k * layout.rows(),
+    pack_row: |layout, row, r, strip| pack_single::<2>(layout, row, r, strip),
     unpack: |layout, strip, r, k0, out| {
-        for (k, value) in out.iter_mut().enumerate() {
-            let at = pair(layout, r, k0 + k);
-            *value = bf16::from_le_bytes([strip[at], strip[at + 1]]).to_f32();
-        }
+        unpack_single(layout, strip, r, k0, out, |b| bf16::from_le_bytes(b).to_f32());
     },
     dequantise_row: |row, out| widen(row, out, |b| bf16::from_le_bytes(b).to_f32()),
 };
-
-fn pair(layout: Layout, r: usize, k: usize) -> usize {
-    4 * (k / 2 * layout.rows() + r) + 2 * (k % 2)
-}
 
 fn pack_single<const BYTES: usize>(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     for (k, value) in row.as_chunks::<BYTES>().0.iter().enumerate() {

@@ -38,9 +38,10 @@ fn value<const PARAMETERS: usize>(code: u8, scale: f32, min: impl Fn() -> f32) -
 
 fn pack_row<const PARAMETERS: usize>(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     let rows = layout.rows();
-    let groups = row.len() / (GROUP / 2 + 2 * PARAMETERS);
-    let (codes, parameters) = row.split_at(groups * GROUP / 2);
-    let blocks = strip.chunks_exact_mut(rows * (GROUP / 2 + 2 * PARAMETERS));
+    let (code_bytes, parameter_bytes) = (GROUP / 2, 2 * PARAMETERS);
+    let groups = row.len() / (code_bytes + parameter_bytes);
+    let (codes, parameters) = row.split_at(groups * code_bytes);
+    let blocks = strip.chunks_exact_mut(rows * (code_bytes + parameter_bytes));
     for (g, block) in blocks.enumerate() {
         for p in 0..PARAMETERS {
             let (from, to) = (2 * (p * groups + g), 2 * (p * rows + r));

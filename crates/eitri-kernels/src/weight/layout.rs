@@ -3,7 +3,7 @@
 //! Rows come in strips of `2 * lanes` (lanes: f32 lanes of the vector unit that will read them).
 //! A strip is one linear stream over k; within it each group of k holds its scales, then the codes
 //! of the first half of the rows, then those of the second half, ordered so that one vector load
-//! yields four consecutive k (two for bf16) of `lanes` rows. It is a permutation of the canonical
+//! yields four consecutive k of `lanes` rows (unquantised values: one k). It is a permutation of the canonical
 //! bytes, except that the last strip is filled up with zero rows.
 
 use crate::Isa;

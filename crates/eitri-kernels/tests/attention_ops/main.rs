@@ -1,5 +1,7 @@
 //! Row operations, rotations and attention: against references, and bit for bit against themselves.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod invariance;
 mod reference;
 mod rope;

@@ -2,7 +2,7 @@
 
 use crate::world::{Chunk, World, context, cut, largest_difference, rng, scalar_context};
 use candle_core::DType;
-use eitri_kernels::{HeadShape, Isa};
+use eitri_kernels::{Context, ContextConfig, HeadShape, Isa, ops::attention_kernel_name, probe};
 use rand::Rng;
 
 /// Outputs are averages of values below 1.5; scores are sums of up to 128 products in f32.
@@ -94,4 +94,23 @@ fn plain_rust_agrees_with_the_vector_kernel() {
             chunks.iter().flat_map(|&chunk| world.step(&scalar, &[chunk]).remove(0)).collect();
         assert_eq!(crate::world::bits(&pieces), crate::world::bits(&world.whole(&scalar, 0)));
     }
+}
+
+#[test]
+fn the_start_up_probe_covers_attention_over_both_types() {
+    for ctx in [context(2), scalar_context()] {
+        let reports = probe(&ctx).unwrap();
+        for dtype in [DType::BF16, DType::F32] {
+            let kernel = attention_kernel_name(&ctx, dtype);
+            assert!(reports.iter().any(|report| report.kernel == kernel), "{kernel}");
+        }
+    }
+}
+
+#[test]
+fn instructions_that_the_cpu_lacks_are_refused() {
+    let foreign = if cfg!(target_arch = "x86_64") { Isa::NeonDot } else { Isa::Avx2 };
+    let config = ContextConfig { isa: Some(foreign), ..ContextConfig::default() };
+    let message = Context::new(&config).unwrap_err().to_string();
+    assert!(message.contains("instructions on this CPU"), "{message}");
 }

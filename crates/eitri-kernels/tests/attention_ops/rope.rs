@@ -92,7 +92,7 @@ fn yarn_without_rounded_ramp_and_with_given_factors() {
     ];
     assert_frequencies(128, 1e6, &yarn(factor, None, None, None), &expected);
     let factor_of = |scaling| length(&RopeTable::new(128, 2, &scaling, 1e6).unwrap(), 0);
-    assert!((factor_of(yarn(40.0, None, Some(0.707), Some(1.0))) - 0.921_042_36).abs() < 3e-7);
+    assert!((factor_of(yarn(40.0, None, Some(0.707), Some(1.0))) - 0.921_042_4).abs() < 3e-7);
     assert!((factor_of(yarn(40.0, Some(1.5), Some(0.707), Some(1.0))) - 1.5).abs() < 3e-7);
     assert!((factor_of(yarn(1.0, None, None, None)) - 1.0).abs() < 3e-7);
 }
@@ -212,7 +212,7 @@ fn positions_slots_spans_and_blocks_that_do_not_exist_are_refused() {
     assert!(attend(&[span(0, 1, 1)], &[2]).contains("block must be below 2, got 2"));
     assert!(attend(&[span(0, 2, 1)], &[0]).contains("no longer than its context"));
     assert!(attend(&[span(0, 2, 2), span(1, 1, 1)], &[0]).contains("at row 2 or later"));
-    assert!(attend(&[span(1, 2, 2)], &[0]).contains("[at least 3, 192]"));
+    assert!(attend(&[span(1, 2, 2)], &[0]).contains("[at least 3, width]"));
     let refused = |block_size, shape, dtype| {
         KvLayer::new(1, block_size, shape, dtype).unwrap_err().to_string()
     };

@@ -136,7 +136,10 @@ fn every_kernel_passes_its_probe() {
         for activations in [Activations::Int8, Activations::Exact] {
             let reports = probe(&context(isa, activations, 2)).unwrap();
             for format in WeightFormat::ALL {
-                let cases = reports.iter().filter(|r| r.case.starts_with(&format!("{} x ", format.name()))).count();
+                let cases = reports
+                    .iter()
+                    .filter(|r| r.case.starts_with(&format!("{} x ", format.name())))
+                    .count();
                 assert_eq!(cases, 3, "{}", format.name());
             }
         }

@@ -4,8 +4,9 @@
 //! the independent chains of multiply-adds, and with three it still fits the registers.
 
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_and_si256, _mm256_broadcast_ss, _mm256_castsi256_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_epi32, _mm256_setzero_ps, _mm256_slli_epi32,
+    __m256, _mm256_add_ps, _mm256_broadcast_ss, _mm256_castsi256_ps, _mm256_fmadd_ps,
+    _mm256_permute2f128_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_unpackhi_epi16,
+    _mm256_unpacklo_epi16,
 };
 
 use super::{LANES, ROWS, StripCall, checked, load, load_f16, prefetch, store};
@@ -38,7 +39,7 @@ pub(super) fn f16(call: &StripCall<'_>, out: &mut [f32]) {
 /// `Bf16` weights.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn bf16(call: &StripCall<'_>, out: &mut [f32]) {
-    checked(call, 4 * ROWS * call.k.div_ceil(2), 0, out);
+    checked(call, 2 * ROWS * call.k, 0, out);
     multiply::<BF16>(call, out);
 }
 
@@ -47,28 +48,39 @@ fn multiply<const FORMAT: u8>(call: &StripCall<'_>, out: &mut [f32]) {
     tiles(call.rows.len(), TILE, |start, size| {
         // SAFETY: sizes are checked; `start + size` is at most the number of rows.
         unsafe {
-            match size {
-                1 => tile::<FORMAT, 1>(call, start, out),
-                2 => tile::<FORMAT, 2>(call, start, out),
-                _ => tile::<FORMAT, TILE>(call, start, out),
+            match (size, start) {
+                (1, 0) => tile::<FORMAT, 1, true>(call, start, out),
+                (2, 0) => tile::<FORMAT, 2, true>(call, start, out),
+                (_, 0) => tile::<FORMAT, TILE, true>(call, start, out),
+                (1, _) => tile::<FORMAT, 1, false>(call, start, out),
+                (2, _) => tile::<FORMAT, 2, false>(call, start, out),
+                _ => tile::<FORMAT, TILE, false>(call, start, out),
             }
         }
     });
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn tile<const FORMAT: u8, const M: usize>(
+unsafe fn tile<const FORMAT: u8, const M: usize, const AHEAD: bool>(
     call: &StripCall<'_>,
     start: usize,
     out: &mut [f32],
 ) {
+    let mut sums = [[[_mm256_setzero_ps(); 2]; 2]; M];
     // SAFETY: the rows exist and the strip holds k values of each of its rows.
-    let sums = unsafe {
+    unsafe {
         let x = value_pointers::<M>(call, start, 0);
-        let zero = [[[_mm256_setzero_ps(); 2]; 2]; M];
-        accumulate::<FORMAT, M>(call.strip.as_ptr(), call.k, &x, zero)
-    };
-    store(&sums.map(|sums| total(sums)), start, out);
+        accumulate::<FORMAT, M, AHEAD>(call.strip.as_ptr(), call.k, &x, &mut sums);
+    }
+    for (m, &sums) in sums.iter().enumerate() {
+        let [a, b] = total(sums);
+        let in_order = if FORMAT == BF16 {
+            [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)]
+        } else {
+            [a, b]
+        };
+        store(&[in_order], start + m, out);
+    }
 }
 
 /// Value of both parities.
@@ -89,62 +101,73 @@ pub(super) unsafe fn value_pointers<const M: usize>(
     std::array::from_fn(|m| unsafe { base.add(call.rows[start + m] as usize * call.k + k0) })
 }
 
-/// Adds the products of `len` values of k, from an even one on.
+/// Adds the products of `len` values of k, from an even one on; requests later weights if `AHEAD`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn accumulate<const FORMAT: u8, const M: usize>(
+pub(super) unsafe fn accumulate<const FORMAT: u8, const M: usize, const AHEAD: bool>(
     strip: *const u8,
     len: usize,
     x: &[*const f32; M],
-    mut sums: [Sums; M],
-) -> [Sums; M] {
+    total: &mut [Sums; M],
+) {
+    // A copy whose address nobody has, so that it lives in registers.
+    let mut sums = [[[_mm256_setzero_ps(); 2]; 2]; M];
+    for m in 0..M {
+        sums[m] = total[m];
+    }
     // SAFETY: the caller's strip and rows hold `len` values.
     unsafe {
         for k in (0..len / 2).map(|pair| 2 * pair) {
+            if AHEAD {
+                let bytes = if FORMAT == F32 { 4 } else { 2 };
+                prefetch::<64>(strip.add(bytes * ROWS * k));
+                if FORMAT == F32 {
+                    prefetch::<64>(strip.add(bytes * ROWS * (k + 1)));
+                }
+            }
             for parity in 0..2 {
                 let w = weights::<FORMAT>(strip, k + parity);
-                for (sums, x) in sums.iter_mut().zip(x) {
-                    let x = _mm256_broadcast_ss(&*x.add(k + parity));
-                    sums[parity][0] = _mm256_fmadd_ps(w[0], x, sums[parity][0]);
-                    sums[parity][1] = _mm256_fmadd_ps(w[1], x, sums[parity][1]);
+                for m in 0..M {
+                    let x = _mm256_broadcast_ss(&*x[m].add(k + parity));
+                    sums[m][parity][0] = _mm256_fmadd_ps(w[0], x, sums[m][parity][0]);
+                    sums[m][parity][1] = _mm256_fmadd_ps(w[1], x, sums[m][parity][1]);
                 }
             }
         }
         if len % 2 == 1 {
             let w = weights::<FORMAT>(strip, len - 1);
-            for (sums, x) in sums.iter_mut().zip(x) {
-                let x = _mm256_broadcast_ss(&*x.add(len - 1));
-                sums[0][0] = _mm256_fmadd_ps(w[0], x, sums[0][0]);
-                sums[0][1] = _mm256_fmadd_ps(w[1], x, sums[0][1]);
+            for m in 0..M {
+                let x = _mm256_broadcast_ss(&*x[m].add(len - 1));
+                sums[m][0][0] = _mm256_fmadd_ps(w[0], x, sums[m][0][0]);
+                sums[m][0][1] = _mm256_fmadd_ps(w[1], x, sums[m][0][1]);
             }
         }
     }
-    sums
+    for m in 0..M {
+        total[m] = sums[m];
+    }
 }
 
-/// The weights of all rows for one k.
+/// The weights of all rows for one k: rows 0 to 7 and 8 to 15, but of bf16, where widening works
+/// within 128-bit halves, rows 0 to 3 with 8 to 11 and the others.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn weights<const FORMAT: u8>(strip: *const u8, k: usize) -> [__m256; 2] {
     // SAFETY: the caller's strip holds value k.
     unsafe {
-        if FORMAT == F32 {
-            let p = strip.add(4 * ROWS * k);
-            prefetch::<64>(p);
-            [_mm256_loadu_ps(p.cast()), _mm256_loadu_ps(p.add(4 * LANES).cast())]
-        } else if FORMAT == F16 {
-            let p = strip.add(2 * ROWS * k);
-            if k.is_multiple_of(2) {
-                prefetch::<64>(p);
+        match FORMAT {
+            F32 => {
+                let p = strip.add(4 * ROWS * k);
+                [_mm256_castsi256_ps(load(p)), _mm256_castsi256_ps(load(p.add(4 * LANES)))]
             }
-            [load_f16(p), load_f16(p.add(2 * LANES))]
-        } else {
-            let p = strip.add(4 * ROWS * (k / 2));
-            let (a, b) = (load(p), load(p.add(4 * LANES)));
-            if k.is_multiple_of(2) {
-                prefetch::<64>(p);
-                [a, b].map(|v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(v)))
-            } else {
-                let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-                [a, b].map(|v| _mm256_castsi256_ps(_mm256_and_si256(v, upper)))
+            F16 => {
+                let p = strip.add(2 * ROWS * k);
+                [load_f16(p), load_f16(p.add(2 * LANES))]
+            }
+            _ => {
+                let (values, zero) = (load(strip.add(2 * ROWS * k)), _mm256_setzero_si256());
+                [
+                    _mm256_castsi256_ps(_mm256_unpacklo_epi16(zero, values)),
+                    _mm256_castsi256_ps(_mm256_unpackhi_epi16(zero, values)),
+                ]
             }
         }
     }

@@ -94,8 +94,10 @@ unsafe fn tile<const M: usize>(
 ) {
     let Some(sums) = sums[start..].first_chunk_mut::<M>() else { return };
     // SAFETY: the rows exist, and the piece holds `len` values of each of the strip's rows.
-    *sums =
-        unsafe { accumulate::<F32, M>(weights, len, &value_pointers::<M>(call, start, k0), *sums) };
+    unsafe {
+        let x = value_pointers::<M>(call, start, k0);
+        accumulate::<F32, M, false>(weights, len, &x, sums);
+    }
 }
 
 /// Writes byte `b` of each cell, shifted and masked to a code, as eight rows of one k.

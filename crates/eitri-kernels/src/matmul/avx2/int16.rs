@@ -5,19 +5,18 @@
 //! 15 bits of each activation.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_madd_epi16,
-    _mm256_mul_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16,
-    _mm256_srai_epi16,
+    _mm256_add_epi32, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_madd_epi16, _mm256_mul_ps,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16,
 };
 
 use super::{
-    LANES, ROWS, StripCall, broadcast, by_tile, checked, float, load, load_f16, prefetch,
+    LANES, ROWS, StripCall, broadcast, by_tile, checked, float, load, load_f16, pinned, prefetch,
     prepare::I16_RECORD, record_pointers, store,
 };
 use crate::weight::GROUP;
 
-/// Rows of activations per tile: with two halves, twelve registers of sums.
-const TILE: usize = 6;
+/// Rows of activations per tile: ten registers of sums leave room for codes, operand and product.
+const TILE: usize = 5;
 /// Bytes of a group of 32 in a strip.
 pub(super) const BLOCK: usize = ROWS * (GROUP + 2);
 
@@ -40,7 +39,25 @@ unsafe fn tile<const M: usize>(call: &StripCall<'_>, start: usize, groups: usize
             if M < 4 {
                 prefetch::<BLOCK>(block);
             }
-            let sums = dot::<M>(block.add(2 * ROWS), &records);
+            let codes = block.add(2 * ROWS);
+            // At most 32 * 128 * 32767 in a lane.
+            let mut sums = [[_mm256_setzero_si256(); 2]; M];
+            for v in 0..GROUP / 4 {
+                for odd in 0..2 {
+                    let mut w = [load(codes.add(32 * v)), load(codes.add(LANES * GROUP + 32 * v))];
+                    for w in &mut w {
+                        let cells = if odd == 0 { _mm256_slli_epi16::<8>(*w) } else { *w };
+                        *w = _mm256_srai_epi16::<8>(cells);
+                    }
+                    for m in 0..M {
+                        let x = broadcast(records[m].add(8 * v + 4 * odd));
+                        for half in 0..2 {
+                            let products = _mm256_madd_epi16(w[half], x);
+                            sums[m][half] = pinned(_mm256_add_epi32(sums[m][half], products));
+                        }
+                    }
+                }
+            }
             let scale = [load_f16(block), load_f16(block.add(2 * LANES))];
             for m in 0..M {
                 let d = _mm256_set1_ps(float(records[m].add(64)));
@@ -53,30 +70,4 @@ unsafe fn tile<const M: usize>(call: &StripCall<'_>, start: usize, groups: usize
         }
     }
     store(&acc, start, out);
-}
-
-/// Products of a group: at most 32 * 128 * 32767 in a 32-bit lane.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<const M: usize>(codes: *const u8, records: &[*const u8; M]) -> [[__m256i; 2]; M] {
-    let mut sums = [[_mm256_setzero_si256(); 2]; M];
-    // SAFETY: the caller's codes and records are whole.
-    unsafe {
-        for v in 0..GROUP / 4 {
-            let cells = [load(codes.add(32 * v)), load(codes.add(LANES * GROUP + 32 * v))];
-            for odd in 0..2 {
-                let w = cells.map(|cells| {
-                    let cells = if odd == 0 { _mm256_slli_epi16::<8>(cells) } else { cells };
-                    _mm256_srai_epi16::<8>(cells)
-                });
-                for m in 0..M {
-                    let x = broadcast(records[m].add(8 * v + 4 * odd));
-                    for half in 0..2 {
-                        let products = _mm256_madd_epi16(w[half], x);
-                        sums[m][half] = _mm256_add_epi32(sums[m][half], products);
-                    }
-                }
-            }
-        }
-    }
-    sums
 }

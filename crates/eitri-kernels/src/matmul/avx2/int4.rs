@@ -4,19 +4,19 @@
 //! added in 16 bits and widened once a group.
 
 use std::arch::x86_64::{
-    __m256i, _mm256_add_epi16, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
-    _mm256_fmsub_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    _mm256_add_epi16, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_fmsub_ps,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
 };
 
 use super::{
-    LANES, ROWS, StripCall, broadcast, by_tile, checked, float, load, load_f16, prefetch,
+    LANES, ROWS, StripCall, broadcast, by_tile, checked, float, load, load_f16, pinned, prefetch,
     prepare::I8_RECORD, record_pointers, store,
 };
 use crate::weight::GROUP;
 
-/// Rows of activations per tile: with two halves, twelve registers of sums.
-const TILE: usize = 6;
+/// Rows of activations per tile: ten registers of sums leave room for codes, operand and product.
+const TILE: usize = 5;
 
 /// Bytes of a group of 32 in a strip, with or without minima.
 pub(super) const fn block_bytes(min: bool) -> usize {
@@ -76,7 +76,7 @@ unsafe fn tile<const MIN: bool, const M: usize>(
     groups: usize,
     out: &mut [f32],
 ) {
-    let ones = _mm256_set1_epi16(1);
+    let (ones, low) = (_mm256_set1_epi16(1), _mm256_set1_epi8(15));
     let mut acc = [[_mm256_setzero_ps(); 2]; M];
     // SAFETY: the strip holds `groups` groups and each row as many records.
     unsafe {
@@ -86,7 +86,23 @@ unsafe fn tile<const MIN: bool, const M: usize>(
             if M < 4 {
                 prefetch::<320>(block);
             }
-            let sums = dot::<MIN, M>(block, &records);
+            let mut sums = [[_mm256_setzero_si256(); 2]; M];
+            for v in 0..GROUP / 8 {
+                for nibble in 0..2 {
+                    let mut w = [load(codes(block, MIN, 0, v)), load(codes(block, MIN, 1, v))];
+                    for w in &mut w {
+                        let cells = if nibble == 0 { *w } else { _mm256_srli_epi16::<4>(*w) };
+                        *w = _mm256_and_si256(cells, low);
+                    }
+                    for m in 0..M {
+                        let x = broadcast(records[m].add(8 * v + 4 * nibble));
+                        for half in 0..2 {
+                            let products = _mm256_maddubs_epi16(w[half], x);
+                            sums[m][half] = pinned(_mm256_add_epi16(sums[m][half], products));
+                        }
+                    }
+                }
+            }
             let scale = [load_f16(block), load_f16(block.add(2 * LANES))];
             for m in 0..M {
                 let d = _mm256_set1_ps(float(records[m].add(32)));
@@ -106,34 +122,4 @@ unsafe fn tile<const MIN: bool, const M: usize>(
         }
     }
     store(&acc, start, out);
-}
-
-/// Products of a group, eight to a 16-bit lane.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<const MIN: bool, const M: usize>(
-    block: *const u8,
-    records: &[*const u8; M],
-) -> [[__m256i; 2]; M] {
-    let low = _mm256_set1_epi8(15);
-    let mut sums = [[_mm256_setzero_si256(); 2]; M];
-    // SAFETY: the caller's block and records are whole.
-    unsafe {
-        for v in 0..GROUP / 8 {
-            let cells = [load(codes(block, MIN, 0, v)), load(codes(block, MIN, 1, v))];
-            for nibble in 0..2 {
-                let w = cells.map(|cells| {
-                    let cells = if nibble == 0 { cells } else { _mm256_srli_epi16::<4>(cells) };
-                    _mm256_and_si256(cells, low)
-                });
-                for m in 0..M {
-                    let x = broadcast(records[m].add(8 * v + 4 * nibble));
-                    for half in 0..2 {
-                        let products = _mm256_maddubs_epi16(w[half], x);
-                        sums[m][half] = _mm256_add_epi16(sums[m][half], products);
-                    }
-                }
-            }
-        }
-    }
-    sums
 }

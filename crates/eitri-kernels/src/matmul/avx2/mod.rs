@@ -5,6 +5,11 @@
 //! which [`checked`] asserts before any pointer is formed.
 
 #![allow(unsafe_code, reason = "vector intrinsics and unaligned loads at computed addresses")]
+#![allow(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "loops over constant ranges are what the compiler unrolls into registers"
+)]
 
 mod dense;
 mod exact;
@@ -63,7 +68,7 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
     }
 }
 
-/// Calls `$tile::<M>` for the rows of a call in tiles of at most `$largest` rows.
+/// Calls `$tile::<M>` for the rows of a call in tiles of at most `$largest` (up to 5) rows.
 macro_rules! by_tile {
     ($largest:expr, $call:ident, $tile:ident, $($args:tt)*) => {
         $crate::matmul::tiles($call.rows.len(), $largest, |start, size| {
@@ -74,8 +79,7 @@ macro_rules! by_tile {
                     2 => $tile::<2>($call, start, $($args)*),
                     3 => $tile::<3>($call, start, $($args)*),
                     4 => $tile::<4>($call, start, $($args)*),
-                    5 => $tile::<5>($call, start, $($args)*),
-                    _ => $tile::<6>($call, start, $($args)*),
+                    _ => $tile::<5>($call, start, $($args)*),
                 }
             }
         })
@@ -142,6 +146,19 @@ fn prefetch<const BYTES: usize>(p: *const u8) {
     for line in (0..BYTES).step_by(64) {
         _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(AHEAD + line).cast());
     }
+}
+
+/// The same value, computed here and not later.
+///
+/// Left to itself the compiler turns the loops of a tile inside out, row of activations by row,
+/// and keeps all unpacked codes in memory: half again as many loads as the multipliers wait for.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pinned(mut v: __m256i) -> __m256i {
+    // SAFETY: no instruction, no memory access.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(ymm_reg) v, options(nomem, nostack, preserves_flags));
+    }
+    v
 }
 
 /// Writes the results of a tile.

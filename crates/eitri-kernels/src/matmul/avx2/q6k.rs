@@ -96,7 +96,30 @@ unsafe fn tile<const M: usize>(call: &StripCall<'_>, start: usize, blocks: usize
                 if M < 4 {
                     prefetch::<GROUP_BYTES>(group);
                 }
-                let sums = dot::<M>(group, &records);
+                let scale = [scales(group, 0), scales(group, 1)];
+                let mut sums = [[_mm256_setzero_si256(); 2]; M];
+                for sub in 0..2 {
+                    let mut lanes = [[_mm256_setzero_si256(); 2]; M];
+                    for m in 0..M {
+                        lanes[m] = [broadcast(records[m].add(36 + 4 * sub)); 2];
+                    }
+                    for v in 4 * sub..4 * sub + 4 {
+                        let w = [codes(group, 0, v), codes(group, 1, v)];
+                        for m in 0..M {
+                            let x = broadcast(records[m].add(4 * v));
+                            for half in 0..2 {
+                                let products = _mm256_maddubs_epi16(w[half], x);
+                                lanes[m][half] = _mm256_add_epi16(lanes[m][half], products);
+                            }
+                        }
+                    }
+                    for m in 0..M {
+                        for half in 0..2 {
+                            let products = _mm256_madd_epi16(lanes[m][half], scale[half][sub]);
+                            sums[m][half] = _mm256_add_epi32(sums[m][half], products);
+                        }
+                    }
+                }
                 for m in 0..M {
                     let d = _mm256_set1_ps(float(records[m].add(32)));
                     for half in 0..2 {
@@ -115,37 +138,4 @@ unsafe fn tile<const M: usize>(call: &StripCall<'_>, start: usize, blocks: usize
         }
     }
     store(&acc, start, out);
-}
-
-/// Scaled products of a group.
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<const M: usize>(group: *const u8, records: &[*const u8; M]) -> [[__m256i; 2]; M] {
-    let mut sums = [[_mm256_setzero_si256(); 2]; M];
-    // SAFETY: the caller's group and records are whole.
-    unsafe {
-        let scale = [scales(group, 0), scales(group, 1)];
-        for sub in 0..2 {
-            let mut lanes = [[_mm256_setzero_si256(); 2]; M];
-            for m in 0..M {
-                lanes[m] = [broadcast(records[m].add(36 + 4 * sub)); 2];
-            }
-            for v in 0..4 {
-                let w = [codes(group, 0, 4 * sub + v), codes(group, 1, 4 * sub + v)];
-                for m in 0..M {
-                    let x = broadcast(records[m].add(16 * sub + 4 * v));
-                    for half in 0..2 {
-                        let products = _mm256_maddubs_epi16(w[half], x);
-                        lanes[m][half] = _mm256_add_epi16(lanes[m][half], products);
-                    }
-                }
-            }
-            for m in 0..M {
-                for half in 0..2 {
-                    let products = _mm256_madd_epi16(lanes[m][half], scale[half][sub]);
-                    sums[m][half] = _mm256_add_epi32(sums[m][half], products);
-                }
-            }
-        }
-    }
-    sums
 }

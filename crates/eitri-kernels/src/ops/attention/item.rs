@@ -77,7 +77,7 @@ impl Batch<'_> {
         let height = count.div_ceil(count.div_ceil(ROWS));
         let last = item.position + item.tokens - 1;
         for run in 0..=last / RUN {
-            let blocks = self.blocks(item, run, last);
+            let (blocks, ahead) = (self.blocks(item, run, last), self.blocks(item, run + 1, last));
             for first in (0..count).step_by(height) {
                 let n = height.min(count - first);
                 // Rows are in order of position: if the last one sees none of the run, none does.
@@ -85,12 +85,12 @@ impl Batch<'_> {
                     continue;
                 }
                 match n {
-                    1 => self.tile::<E, 1>(item, rows, first, run, blocks),
-                    2 => self.tile::<E, 2>(item, rows, first, run, blocks),
-                    3 => self.tile::<E, 3>(item, rows, first, run, blocks),
-                    4 => self.tile::<E, 4>(item, rows, first, run, blocks),
-                    5 => self.tile::<E, 5>(item, rows, first, run, blocks),
-                    _ => self.tile::<E, ROWS>(item, rows, first, run, blocks),
+                    1 => self.tile::<E, 1>(item, rows, first, (run, blocks, ahead)),
+                    2 => self.tile::<E, 2>(item, rows, first, (run, blocks, ahead)),
+                    3 => self.tile::<E, 3>(item, rows, first, (run, blocks, ahead)),
+                    4 => self.tile::<E, 4>(item, rows, first, (run, blocks, ahead)),
+                    5 => self.tile::<E, 5>(item, rows, first, (run, blocks, ahead)),
+                    _ => self.tile::<E, ROWS>(item, rows, first, (run, blocks, ahead)),
                 }
             }
         }
@@ -128,8 +128,7 @@ impl Batch<'_> {
         item: &Item<'_>,
         rows: &mut Rows<'_>,
         first: usize,
-        run: usize,
-        blocks: [*const u32; RUN_BLOCKS],
+        (run, blocks, ahead): (usize, [*const u32; RUN_BLOCKS], [*const u32; RUN_BLOCKS]),
     ) {
         let width = self.layout.value_groups * GROUP;
         let head_dim = self.shape.head_dim;
@@ -141,6 +140,7 @@ impl Batch<'_> {
             queries: rows.queries[first * head_dim..(first + R) * head_dim].as_ptr(),
             head_dim,
             blocks,
+            ahead,
             layout: self.layout,
             visible,
             maxima: rows.maxima[first..first + LANES].as_mut_ptr(),

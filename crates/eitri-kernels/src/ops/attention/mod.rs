@@ -6,6 +6,7 @@
 //! a KV head, and neighbouring tokens of a prompt, are computed together, so that keys and values
 //! are read once for all of them.
 
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "each thread takes its own part of the scratch memory")]
 
 mod item;

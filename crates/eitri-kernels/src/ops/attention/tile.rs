@@ -5,6 +5,7 @@
 //! the position in the sequence) one update of maximum and sum, per output dimension one chain of
 //! multiply-adds over the keys. Sharing saves loads of keys and values, nothing else.
 
+#![allow(clippy::needless_range_loop, reason = "indices of several arrays and pointers at once")]
 #![allow(unsafe_code, reason = "pointers into KV blocks and scratch, bounded by the caller")]
 
 use std::marker::PhantomData;
@@ -30,6 +31,9 @@ pub(super) struct Tile<E, const R: usize> {
     pub(super) head_dim: usize,
     /// Keys and values of the run's blocks for this head; null past the last one in use.
     pub(super) blocks: [*const u32; RUN_BLOCKS],
+    /// Where the blocks of the next run lie, or any other addresses: these are only prefetched,
+    /// since a sequence's blocks are scattered and the processor cannot guess where the next one is.
+    pub(super) ahead: [*const u32; RUN_BLOCKS],
     pub(super) layout: KvLayout,
     /// Keys of the run that each row may see; never fewer than for the row before.
     pub(super) visible: [usize; R],
@@ -91,13 +95,15 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
     unsafe fn score<S: Simd, const B: usize>(&self, s: S, first: usize) {
         let zero = s.splat(0.0);
         let mut sums = [[(zero, zero); B]; R];
+        let queries: [*const f32; B] = unrelated(self.queries);
         // SAFETY: within the queries, the keys of used blocks and the scores.
         unsafe {
             for d in 0..self.head_dim {
                 for b in 0..B {
+                    s.prefetch(self.ahead[first + b].wrapping_add(d * E::WORDS));
                     let (low, high) = E::load(s, self.blocks[first + b].add(d * E::WORDS));
                     for r in 0..R {
-                        let q = s.splat(*self.queries.add(r * self.head_dim + d));
+                        let q = s.splat(*queries[b].add(r * self.head_dim + d));
                         sums[r][b] = (s.fma(q, low, sums[r][b].0), s.fma(q, high, sums[r][b].1));
                     }
                 }
@@ -216,6 +222,7 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
         let mut sums = [[(zero, zero); G]; N];
         // SAFETY: within the values so far, the exponentials and the value rows of used blocks.
         unsafe {
+            let exponentials: [*const f32; G] = unrelated(self.scores.add(row * RUN));
             let at = |r: usize, g: usize| self.values.add((row + r) * width + (group + g) * GROUP);
             for r in 0..N {
                 for g in 0..G {
@@ -227,16 +234,19 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
                 }
             }
             for block in keys.start / KV_BLOCK..keys.end.div_ceil(KV_BLOCK) {
-                let values = self.blocks[block].add(self.layout.keys + group * E::WORDS);
+                let start = self.layout.keys + group * E::WORDS;
+                let values = self.blocks[block].add(start);
+                let ahead = self.ahead[block].wrapping_add(start);
                 let first = keys.start.max(block * KV_BLOCK);
                 let end = keys.end.min((block + 1) * KV_BLOCK);
                 for key in first..end {
-                    let value = values.add((key - block * KV_BLOCK) * row_words);
-                    let exponential = self.scores.add(row * RUN + key);
+                    let offset = (key - block * KV_BLOCK) * row_words;
                     for g in 0..G {
-                        let (low, high) = E::load(s, value.add(g * E::WORDS));
+                        let offset = offset + g * E::WORDS;
+                        s.prefetch(ahead.wrapping_add(offset));
+                        let (low, high) = E::load(s, values.add(offset));
                         for r in 0..N {
-                            let p = s.splat(*exponential.add(r * RUN));
+                            let p = s.splat(*exponentials[g].add(r * RUN + key));
                             sums[r][g] =
                                 (s.fma(p, low, sums[r][g].0), s.fma(p, high, sums[r][g].1));
                         }
@@ -251,4 +261,13 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
             }
         }
     }
+}
+
+/// Copies of a pointer that the compiler cannot tell to be equal.
+///
+/// It would otherwise load a broadcast value once for all `N` uses and keep it, which takes
+/// registers that the sums need; loading it again is free beside the multiply-adds.
+#[inline(always)]
+fn unrelated<const N: usize>(pointer: *const f32) -> [*const f32; N] {
+    std::array::from_fn(|i| if i == 0 { pointer } else { std::hint::black_box(pointer) })
 }

@@ -122,8 +122,8 @@ fn expert_products(
     scratch.indices.extend(0..rows as u32);
     let (chosen, per_expert) = (routing.chosen(), w.strips());
     read::<f32, _>(x, |x| {
-        prepare(ctx, &kernel, x, w.k(), &scratch.indices, &mut scratch.bytes)?;
-        let input = Input { kernel, values: x, records: &scratch.bytes, k: w.k() };
+        let records = prepare(ctx, &kernel, x, w.k(), &scratch.indices, &mut scratch.bytes)?;
+        let input = Input { kernel, values: x, records, k: w.k() };
         write::<f32, _>(y, |y| {
             let y = Disjoint::new(y);
             let columns = Columns { ldy: w.n(), offset: 0 };

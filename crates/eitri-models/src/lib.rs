@@ -1,0 +1,32 @@
+//! A model directory or GGUF file becomes a runnable network.
+//!
+//! [`ModelFiles::open`] reads configuration and headers and checks them; [`load`] packs the weights
+//! and returns a [`Model`], whose one operation is a step over a flat batch. Models see token ids,
+//! positions and block tables, never requests, text or scheduling.
+//!
+//! An architecture is one file in `arch/` over the shared `layers/`, and a line in the registry.
+
+mod arch;
+mod arena;
+mod config;
+mod decoder;
+mod error;
+mod files;
+mod layers;
+mod loader;
+mod model;
+mod registry;
+mod weight_plan;
+mod weights;
+
+pub use arena::arena_bytes;
+pub use config::{GenerationConfig, ModelConfig, MoeConfig};
+pub use error::ModelError;
+pub use files::{EmbeddedModel, GgufTokenizer, ModelFiles, TokenizerSource};
+pub use loader::{LoadOptions, LoadProgress, load};
+pub use model::{Model, ModelInput};
+pub use registry::{Architecture, architectures};
+pub use weight_plan::{WeightPlan, WeightPlanRow};
+
+/// Architectures refer to both; a reader of this crate's API needs them too.
+pub use eitri_kernels::{HeadShape, KvLayer, RopeScaling, ops::SequenceSpan};

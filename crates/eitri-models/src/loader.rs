@@ -1,0 +1,111 @@
+//! From checked files to packed weights.
+
+use std::cell::Cell;
+
+use eitri_kernels::{Context, Weight};
+use eitri_quant::{Linear, Matrix};
+
+use crate::{
+    Model, ModelConfig, ModelError, ModelFiles,
+    decoder::Decoder,
+    layers::Norm,
+    weights::{Slot, Weights},
+};
+
+/// How much of the weights has been packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes of the files consumed.
+    pub loaded_bytes: u64,
+    /// Bytes of all files.
+    pub total_bytes: u64,
+}
+
+/// Sizes that a model is loaded for.
+#[derive(Clone, Copy)]
+pub struct LoadOptions<'a> {
+    /// Rows of the largest step.
+    pub max_rows: usize,
+    /// Most rows of one step whose logits are asked for.
+    pub max_logit_rows: usize,
+    /// Longest sequence.
+    pub max_positions: usize,
+    /// Called after each matrix.
+    pub progress: Option<&'a dyn Fn(LoadProgress)>,
+}
+
+impl std::fmt::Debug for LoadOptions<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadOptions")
+            .field("max_rows", &self.max_rows)
+            .field("max_logit_rows", &self.max_logit_rows)
+            .field("max_positions", &self.max_positions)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Packs all weights, on the threads of `ctx`, and allocates the step's memory.
+///
+/// # Errors
+/// When a tensor is missing, has another shape, is stored in a way that is not supported or holds
+/// values that are not finite.
+pub fn load(
+    files: &ModelFiles,
+    ctx: &Context,
+    options: &LoadOptions<'_>,
+) -> Result<Box<dyn Model>, ModelError> {
+    let weights = files.weights();
+    let total_bytes = files.checkpoint().file_bytes();
+    let loaded = Cell::new(0);
+    let loader = Loader { ctx, weights, progress: options.progress, total_bytes, loaded };
+    let decoder = Decoder::load(&loader, options.max_rows, options.max_positions)?;
+    let unused = files.checkpoint().unused();
+    if !unused.is_empty() {
+        tracing::warn!(tensors = ?unused, "{} tensors of the checkpoint are not used", unused.len());
+    }
+    Ok(Box::new(decoder))
+}
+
+/// Packs weights and counts.
+pub(crate) struct Loader<'a> {
+    ctx: &'a Context,
+    weights: Weights<'a>,
+    progress: Option<&'a dyn Fn(LoadProgress)>,
+    total_bytes: u64,
+    loaded: Cell<u64>,
+}
+
+impl<'a> Loader<'a> {
+    pub(crate) fn config(&self) -> &'a ModelConfig {
+        self.weights.config()
+    }
+
+    pub(crate) fn weights(&self) -> &Weights<'a> {
+        &self.weights
+    }
+
+    pub(crate) fn norm(&self, slot: Slot, layer: usize) -> Result<Norm, ModelError> {
+        Norm::new(self.weights.norm(slot, layer)?, self.config().rms_norm_eps)
+    }
+
+    pub(crate) fn linear(&self, parts: Vec<Matrix<'a>>) -> Result<Linear, ModelError> {
+        let bytes = parts.iter().map(Matrix::file_bytes).sum();
+        let linear = Linear::load(self.ctx, parts)?;
+        self.count(bytes);
+        Ok(linear)
+    }
+
+    pub(crate) fn weight(&self, matrix: Matrix<'a>) -> Result<Weight, ModelError> {
+        let weight = Linear::pack(self.ctx, &matrix)?;
+        self.count(matrix.file_bytes());
+        Ok(weight)
+    }
+
+    fn count(&self, bytes: usize) {
+        self.loaded.set(self.loaded.get() + bytes as u64);
+        if let Some(progress) = self.progress {
+            let (loaded_bytes, total_bytes) = (self.loaded.get(), self.total_bytes);
+            progress(LoadProgress { loaded_bytes, total_bytes });
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! GGUF files of every type against the values they mean, through candle-transformers in f32.
+
+use std::path::PathBuf;
+
+use eitri_kernels::{Activations, Isa};
+use eitri_models::{ModelFiles, TokenizerSource};
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::support::{
+    blocks::Block,
+    gguf,
+    harness::{Harness, compare, random_tokens},
+    oracle,
+    tiny::{Shape, Tiny},
+};
+
+/// Rows long enough for a `Q6_K` block.
+fn wide(shape: Shape) -> Shape {
+    let moe = shape.moe.map(|moe| crate::support::tiny::Experts { intermediate: 256, ..moe });
+    Shape { hidden: 256, heads: 8, head_dim: 32, intermediate: 512, moe, ..shape }
+}
+
+fn write(shape: &Shape, seed: u64, block: Block) -> (tempfile::TempDir, PathBuf, Tiny) {
+    let (bytes, meant) = gguf::model(shape, &shape.build(seed), block);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tiny.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    (directory, path, meant)
+}
+
+/// The largest difference, and the root mean square of all relative to that of the logits.
+fn difference(path: &std::path::Path, activations: Activations, meant: &Tiny) -> (f32, f64) {
+    let mut harness = Harness::open(path, activations, 2).unwrap();
+    let tokens = random_tokens(70, 256, &mut StdRng::seed_from_u64(3));
+    let (got, want) = (harness.prompt(&tokens), oracle::logits(meant, &tokens));
+    let tolerance = if activations == Activations::Exact { EXACT } else { INT8_LARGEST };
+    let (largest, _) = compare(&got, &want, tolerance);
+    let square = |x: f32| f64::from(x) * f64::from(x);
+    let pairs = || got.iter().flatten().zip(want.iter().flatten());
+    let error: f64 = pairs().map(|(got, want)| square(got - want)).sum();
+    (largest, (error / pairs().map(|(_, want)| square(*want)).sum::<f64>()).sqrt())
+}
+
+const EXACT: f32 = 2e-4;
+
+/// An activation rounded to 8 bits is off by up to 1/254 of the largest of its 32 neighbours, some
+/// 2.2 standard deviations: 0.5 % in the mean. Eight such products follow each other in two layers
+/// and the head, and their errors add as squares: 1.5 %.
+const INT8_RELATIVE: f64 = 0.02;
+/// The largest of 18,000 normal errors is four to five times their mean; logits are near one.
+const INT8_LARGEST: f32 = 0.15;
+
+#[test]
+fn every_type_equals_its_values_in_exact_mode() {
+    for block in Block::ALL {
+        let (_directory, path, meant) = write(&wide(Shape::qwen3()), 20, block);
+        let (off, _) = difference(&path, Activations::Exact, &meant);
+        assert!(off < EXACT, "{block:?}: off by {off}");
+    }
+}
+
+#[test]
+fn every_type_is_near_its_values_with_8_bit_activations() {
+    for block in Block::ALL {
+        let (_directory, path, meant) = write(&wide(Shape::qwen3()), 21, block);
+        let (off, relative) = difference(&path, Activations::Int8, &meant);
+        assert!(relative < INT8_RELATIVE, "{block:?}: off by {relative} of the logits");
+        assert!(off < INT8_LARGEST, "{block:?}: off by {off}");
+        let exact = matches!(block, Block::F32 | Block::F16 | Block::Bf16);
+        assert!(!exact || off < EXACT, "{block:?} has no integer path, yet is off by {off}");
+    }
+}
+
+#[test]
+fn llama_rows_are_put_back_for_rotation_by_halves() {
+    for block in [Block::F32, Block::Q4_1] {
+        let (_directory, path, meant) = write(&wide(Shape::llama()), 22, block);
+        let (off, _) = difference(&path, Activations::Exact, &meant);
+        assert!(off < EXACT, "{block:?}: off by {off}");
+    }
+}
+
+#[test]
+fn experts_in_three_dimensions() {
+    for block in [Block::Bf16, Block::Q8_0, Block::Q6K] {
+        let (_directory, path, meant) = write(&wide(Shape::qwen3_moe(true)), 23, block);
+        let (off, _) = difference(&path, Activations::Exact, &meant);
+        assert!(off < EXACT, "{block:?}: off by {off}");
+    }
+}
+
+/// The plan is what loading packs, row by row.
+#[test]
+fn the_plan_states_formats_and_bytes() {
+    let (_directory, path, _) = write(&wide(Shape::qwen3_moe(true)), 24, Block::Q8_0);
+    let plan = ModelFiles::open(&path).unwrap().weight_plan(Isa::detect()).unwrap();
+    let kinds: Vec<_> = plan.rows.iter().map(|row| (row.kind, row.stored, row.count)).collect();
+    let expected = [
+        ("embedding", "Q8_0", 1),
+        ("output", "Q8_0", 1),
+        ("attention q,k,v", "Q8_0", 2),
+        ("attention output", "Q8_0", 2),
+        ("router", "F32", 2),
+        ("experts gate,up", "Q8_0", 2),
+        ("experts down", "Q8_0", 2),
+    ];
+    assert_eq!(kinds, expected);
+    // Codes and scales have the same size in the file and in memory, but for alignment.
+    let experts = &plan.rows[5];
+    assert_eq!(experts.file_bytes, 2 * 6 * 512 * 256 * 34 / 32);
+    assert!(experts.memory_bytes >= experts.file_bytes);
+    assert!(experts.memory_bytes < experts.file_bytes + 10_000);
+    // Two of six experts are read.
+    assert_eq!(experts.bytes_per_token, experts.memory_bytes / 3);
+    assert!(plan.bytes_per_token() < plan.memory_bytes());
+}
+
+#[test]
+fn tokenizer_and_end_tokens_come_from_metadata() {
+    let (_directory, path, _) = write(&wide(Shape::qwen3()), 25, Block::F32);
+    let files = ModelFiles::open(&path).unwrap();
+    assert_eq!(files.name(), "tiny");
+    assert_eq!(files.generation().eos_token_ids, [2]);
+    let TokenizerSource::Gguf(tokenizer) = files.tokenizer() else { panic!("not GGUF") };
+    assert_eq!((tokenizer.model.as_str(), tokenizer.eos), ("gpt2", Some(2)));
+    assert_eq!(tokenizer.tokens, ["a", "b"]);
+}
+
+#[test]
+fn a_directory_with_one_gguf_file_is_a_model() {
+    let (directory, ..) = write(&wide(Shape::qwen3()), 26, Block::F32);
+    assert_eq!(ModelFiles::open(directory.path()).unwrap().name(), "tiny");
+    std::fs::copy(directory.path().join("tiny.gguf"), directory.path().join("b.gguf")).unwrap();
+    let error = ModelFiles::open(directory.path()).unwrap_err().to_string();
+    assert!(error.ends_with("it has 2 .gguf files; give the path of one"), "{error}");
+}

@@ -1,0 +1,7 @@
+//! Tiny checkpoints with random weights, made in the test, and ways to run them.
+
+pub(crate) mod blocks;
+pub(crate) mod gguf;
+pub(crate) mod harness;
+pub(crate) mod oracle;
+pub(crate) mod tiny;

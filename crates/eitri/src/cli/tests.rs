@@ -1,0 +1,144 @@
+use std::ffi::OsString;
+
+use super::*;
+
+fn try_parse(line: &[&str]) -> Result<Parsed, clap::Error> {
+    parse(["eitri", "serve"].iter().chain(line).map(OsString::from))
+}
+
+fn parsed(line: &[&str]) -> Parsed {
+    try_parse(line).unwrap_or_else(|error| panic!("{line:?}: {error}"))
+}
+
+fn serve(line: &[&str]) -> ServeArgs {
+    match parsed(line).cli.command {
+        Command::Serve(arguments) => *arguments,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(line: &[&str]) -> String {
+    let error = try_parse(line).expect_err("should be refused");
+    assert_eq!(error.exit_code(), 2, "{line:?}");
+    error.to_string()
+}
+
+fn help(name: &str) -> String {
+    let mut command = command().term_width(100);
+    command.build();
+    let command = command.find_subcommand_mut(name).unwrap();
+    command.render_long_help().to_string()
+}
+
+#[test]
+fn help_is_as_reviewed() {
+    let mut whole = command().term_width(100);
+    insta::assert_snapshot!("eitri", whole.render_long_help().to_string());
+    for name in ["serve", "chat", "inspect"] {
+        insta::assert_snapshot!(name, help(name));
+    }
+}
+
+#[test]
+fn underscores_are_dashes_and_values_are_left_alone() {
+    let arguments = serve(&["a_b", "--served_model_name=x_y", "--max_model_len", "1k"]);
+    assert_eq!(arguments.engine.model().to_str(), Some("a_b"));
+    assert_eq!(arguments.names(), ["x_y"]);
+    let builder = format!("{:?}", arguments.builder().unwrap());
+    assert!(builder.contains("max_model_len: Some(1000)"), "{builder}");
+}
+
+#[test]
+fn flags_reach_the_engine() {
+    for (line, expected) in [
+        (&["m", "--max-model-len", "1K"][..], "max_model_len: Some(1024)"),
+        (&["m", "--max-model-len=25.6k"], "max_model_len: Some(25600)"),
+        (&["m", "--max-model-len", "-1"], "max_model_len: None"),
+        (&["m", "--max-model-len", "auto"], "max_model_len: None"),
+        (&["m", "--memory-budget", "6G"], "memory_budget: Some(6442450944)"),
+        (&["m", "--kv-cache-memory-bytes", "1g"], "kv_cache_bytes: Some(1000000000)"),
+        (&["m", "--num-gpu-blocks-override", "40"], "num_blocks: Some(40)"),
+        (&["m", "--max-num-seqs", "8"], "max_num_seqs: 8"),
+        (&["m", "--max-num-seqs", "4k"], "max_num_batched_tokens: 4000"),
+        (&["m", "--max-num-batched-tokens", "32"], "max_num_seqs: 32"),
+        (&["m", "--threads", "3"], "threads: 3"),
+        (&["m", "--cores", "0,2-3"], "threads: 3"),
+        (&["m", "--cores", "0,2-3"], "cores: [0, 2, 3]"),
+        (&["m", "--activations", "exact"], "activations: Exact"),
+        (&["m", "--kv-cache-dtype", "float32"], "kv_dtype: F32"),
+        (&["--model", "m"], "model: Some(\"m\")"),
+        (&[], "model: Some(\"smollm2\")"),
+    ] {
+        let builder = format!("{:?}", serve(line).builder().unwrap());
+        assert!(builder.contains(expected), "{line:?}: {builder}");
+    }
+}
+
+#[test]
+fn flags_reach_the_server() {
+    let arguments = serve(&["m", "--port", "0", "--api-key", "a", "b", "--max-logprobs", "-1"]);
+    let config = arguments.server_config(true);
+    assert_eq!((arguments.port, config.max_logprobs), (0, u32::MAX));
+    assert_eq!(config.api_keys, ["a", "b"]);
+    assert!(config.dev_mode);
+    let origins = serve(&["m", "--allowed-origins", r#"["http://a", "http://b"]"#]);
+    assert_eq!(origins.server_config(false).allowed_origins, ["http://a", "http://b"]);
+    let kwargs = serve(&["m", "--default-chat-template-kwargs", r#"{"enable_thinking": false}"#]);
+    assert_eq!(kwargs.server_config(false).default_chat_template_kwargs["enable_thinking"], false);
+}
+
+#[test]
+fn the_last_of_two_switches_wins() {
+    let on = ["m", "--no-enable-prefix-caching", "--enable-prefix-caching"];
+    let off = ["m", "--enable-prefix-caching", "--no-enable-prefix-caching"];
+    let caching = |line| !format!("{:?}", serve(line)).contains("no_enable_prefix_caching: true");
+    assert!(caching(&on) && !caching(&off));
+}
+
+#[test]
+fn neutral_flags_of_vllm_are_noted() {
+    for line in [
+        &["m", "--swap-space", "4"][..],
+        &["m", "--swap_space=4"],
+        &["m", "--enforce-eager"],
+        &["m", "--no-async-scheduling", "--async-scheduling"],
+        &["m", "--trust-remote-code"],
+        &["m", "-O3"],
+        &["m", "--cudagraph-capture-sizes", "1", "2"],
+        &["m", "--enable-chunked-prefill"],
+        &["m", "--dtype", "bfloat16"],
+    ] {
+        assert_eq!(parsed(line).notes.len(), 1, "{line:?}");
+    }
+    for line in [&["m", "-tp", "1"][..], &["m", "-tp=1"], &["m", "--cpu-offload-gb", "0"], &["m"]] {
+        assert_eq!(parsed(line).notes.len(), 0, "{line:?}");
+    }
+}
+
+#[test]
+fn unsupported_flags_and_values_are_refused_by_name() {
+    for (line, part) in [
+        (&["m", "--enable-lora"][..], "--enable-lora is not supported: adapters"),
+        (&["m", "--tensor-parallel-size", "2"], "--tensor-parallel-size must be 1, got 2"),
+        (&["m", "-tp", "2"], "--tensor-parallel-size"),
+        (&["m", "--speculative-config", "{}"], "speculative decoding"),
+        (&["m", "--ssl-keyfile", "k"], "TLS"),
+        (&["m", "--no-enable-chunked-prefill"], "chunks"),
+        (&["m", "--block-size", "32"], "[possible values: 16]"),
+        (&["m", "--quantization", "awq"], "--quantization must be gguf"),
+        (&["m", "--max-model-len", "1x"], "\"1x\" is not a number"),
+        (&["m", "--max-step-ms", "0"], "above 0"),
+        (&["m", "--cores", "1-0"], "list of cores"),
+        (&["m", "--kv-cache-dtype", "fp8"], "possible values"),
+        (&["m", "--gpu-memory-utilization", "2"], "(0, 1]"),
+        (&["m", "--memory-budget", "1G", "--gpu-memory-utilization", "0.5"], "cannot be used with"),
+        (&["m", "--model", "n"], "cannot be used with"),
+        (&["--served-model-name", "a", "m"], "give MODEL before it"),
+        (&["m", "--override-generation-config", "[]"], "not a JSON object"),
+        (&["m", "--max-num-seq", "3"], "--max-num-seqs"),
+        (&["m", "--no-such-flag"], "--no-such-flag"),
+    ] {
+        let message = refused(line);
+        assert!(message.contains(part), "{line:?}: {message}");
+    }
+}

@@ -1,0 +1,215 @@
+//! `eitri inspect`.
+
+use anyhow::Result;
+use eitri::{KvDtype, MemoryPlan, ModelInfo, PlannedEngine, ProbeReport, WeightPlanRow};
+use eitri_kernels::{Context, ContextConfig, ops};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::InspectArgs,
+    console::{bytes, parameters},
+};
+
+pub(crate) fn run(arguments: &InspectArgs) -> Result<()> {
+    let planned = arguments.engine.builder()?.plan()?;
+    let inspection = Inspection::new(&planned, arguments)?;
+    if arguments.json {
+        println!("{:#}", inspection.to_json());
+    } else {
+        inspection.print();
+    }
+    Ok(())
+}
+
+/// Everything that is shown.
+struct Inspection<'a> {
+    info: &'a ModelInfo,
+    plan: &'a MemoryPlan,
+    kv_dtype: KvDtype,
+    /// The kernel of each row of the weight plan.
+    kernels: Vec<&'static str>,
+    /// Outcomes of the probes of the kernels that this model uses.
+    probes: Vec<ProbeReport>,
+}
+
+impl<'a> Inspection<'a> {
+    fn new(planned: &'a PlannedEngine, arguments: &InspectArgs) -> Result<Self> {
+        let ctx = Context::new(&ContextConfig {
+            activations: arguments.engine.activations(),
+            ..ContextConfig::default()
+        })?;
+        let (info, kv_dtype) = (planned.model_info(), arguments.engine.kv_dtype());
+        let rows = &info.weights.rows;
+        let kernels = rows.iter().map(|row| ops::kernel_name(&ctx, row.format)).collect();
+        let mut probes = eitri_kernels::probe(&ctx)?;
+        probes.retain(|probe| is_used(probe, rows, kv_dtype));
+        Ok(Self { info, plan: planned.memory_plan(), kv_dtype, kernels, probes })
+    }
+
+    /// Bytes that decoding one token behind a context of `context` tokens reads.
+    fn bytes_per_token(&self, context: usize) -> u64 {
+        let kv = self.info.kv_bytes_per_token(self.kv_dtype);
+        self.info.weights.bytes_per_token() + kv * context as u64
+    }
+
+    fn to_json(&self) -> Value {
+        let Self { info, plan, .. } = self;
+        let config = &info.config;
+        let moe = config.moe.as_ref().map(|moe| {
+            json!({
+                "experts": moe.experts,
+                "experts_per_token": moe.top_k,
+                "intermediate_size": moe.intermediate_size,
+            })
+        });
+        let weights: Vec<Value> = info
+            .weights
+            .rows
+            .iter()
+            .zip(&self.kernels)
+            .map(|(row, kernel)| weight_json(row, kernel))
+            .collect();
+        let probes: Vec<Value> = self.probes.iter().map(probe_json).collect();
+        json!({
+            "name": info.name,
+            "path": info.path,
+            "architecture": config.architecture.name,
+            "parameters": info.parameters(),
+            "layers": config.layers,
+            "hidden_size": config.hidden_size,
+            "intermediate_size": config.intermediate_size,
+            "heads": config.heads,
+            "kv_heads": config.kv_heads,
+            "head_dim": config.head_dim,
+            "vocab_size": config.vocab_size,
+            "max_position_embeddings": config.max_position_embeddings,
+            "tie_word_embeddings": config.tie_word_embeddings,
+            "moe": moe,
+            "instruction_set": info.instruction_set,
+            "weights": weights,
+            "kernels": probes,
+            "file_bytes": info.weights.file_bytes(),
+            "bytes_per_token": {
+                "weights": info.weights.bytes_per_token(),
+                "kv_per_context_token": info.kv_bytes_per_token(self.kv_dtype),
+            },
+            "memory_plan": plan_json(plan),
+        })
+    }
+
+    fn print(&self) {
+        let Self { info, plan, .. } = self;
+        let config = &info.config;
+        println!("{} ({})", info.name, info.path.display());
+        println!(
+            "{} with {} parameters: {} layers of {} (feed-forward {}), {} heads of {} ({} for keys \
+             and values), vocabulary {}, context {}",
+            config.architecture.name,
+            parameters(info.parameters()),
+            config.layers,
+            config.hidden_size,
+            config.intermediate_size,
+            config.heads,
+            config.head_dim,
+            config.kv_heads,
+            config.vocab_size,
+            config.max_position_embeddings
+        );
+        if let Some(moe) = &config.moe {
+            println!(
+                "{} of {} experts of {} per token",
+                moe.top_k, moe.experts, moe.intermediate_size
+            );
+        }
+        println!();
+        self.print_weights();
+        println!("\nkernels ({}), compared with their references just now", info.instruction_set);
+        for ProbeReport { kernel, case, difference, tolerance } in &self.probes {
+            println!("  {kernel:<24} {case:<20} {difference:.1e} of {tolerance:.0e} allowed");
+        }
+        println!("\n{plan}\n");
+        let contexts = [1, 4096, 32_768].into_iter().filter(|&len| len <= plan.max_model_len);
+        for context in contexts {
+            let read = bytes(self.bytes_per_token(context));
+            println!("decoding one token behind a context of {context}: reads {read}");
+        }
+    }
+
+    fn print_weights(&self) {
+        println!(
+            "{:<22}{:>5} {:>18} {:<8}{:<8}{:<24}{:>11}{:>12}",
+            "weights", "count", "shape", "stored", "packed", "kernel", "memory", "per token"
+        );
+        for (row, kernel) in self.info.weights.rows.iter().zip(&self.kernels) {
+            let stack = if row.experts > 1 { format!("{}x", row.experts) } else { String::new() };
+            println!(
+                "{:<22}{:>5} {:>18} {:<8}{:<8}{:<24}{:>11}{:>12}",
+                row.kind,
+                row.count,
+                format!("{stack}{}x{}", row.n, row.k),
+                row.stored,
+                row.format.name(),
+                kernel,
+                bytes(row.memory_bytes),
+                bytes(row.bytes_per_token)
+            );
+        }
+        let weights = &self.info.weights;
+        let (memory, read) = (bytes(weights.memory_bytes()), bytes(weights.bytes_per_token()));
+        println!(
+            "{:<87}{memory:>11}{read:>12}",
+            format!("in all ({} in files)", bytes(weights.file_bytes()))
+        );
+    }
+}
+
+/// Whether a model with these weights uses the kernel of `probe`.
+fn is_used(probe: &ProbeReport, rows: &[WeightPlanRow], kv_dtype: KvDtype) -> bool {
+    if probe.kernel.starts_with("attention-") {
+        return probe.kernel.ends_with(kv_dtype.name());
+    }
+    // Probes of weights name the format first; those of other operations have none.
+    let format = |row: &WeightPlanRow| probe.case.split(' ').next() == Some(row.format.name());
+    !probe.case.ends_with("rows") || rows.iter().any(format)
+}
+
+fn weight_json(row: &WeightPlanRow, kernel: &str) -> Value {
+    json!({
+        "kind": row.kind,
+        "count": row.count,
+        "experts": row.experts,
+        "n": row.n,
+        "k": row.k,
+        "stored": row.stored,
+        "packed": row.format.name(),
+        "kernel": kernel,
+        "file_bytes": row.file_bytes,
+        "memory_bytes": row.memory_bytes,
+        "bytes_per_token": row.bytes_per_token,
+    })
+}
+
+fn probe_json(probe: &ProbeReport) -> Value {
+    json!({
+        "kernel": probe.kernel,
+        "case": probe.case,
+        "difference": probe.difference,
+        "tolerance": probe.tolerance,
+    })
+}
+
+fn plan_json(plan: &MemoryPlan) -> Value {
+    json!({
+        "weights": plan.weights,
+        "kv_cache": plan.kv_cache,
+        "workspace": plan.workspace,
+        "sampler": plan.sampler,
+        "other": plan.other,
+        "total": plan.total(),
+        "budget": plan.budget,
+        "available": plan.available,
+        "num_blocks": plan.num_blocks,
+        "block_size": plan.block_size,
+        "max_model_len": plan.max_model_len,
+    })
+}

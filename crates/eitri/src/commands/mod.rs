@@ -1,0 +1,6 @@
+//! What the commands do.
+
+pub(crate) mod chat;
+pub(crate) mod inspect;
+pub(crate) mod serve;
+mod stats_log;

@@ -1,0 +1,54 @@
+//! Facts about a model, known before it is loaded.
+
+use std::path::PathBuf;
+
+use eitri_kernels::Isa;
+use eitri_models::{ModelConfig, ModelFiles, WeightPlan};
+
+use crate::{Error, resolve::Location};
+
+/// What a model is and what its weights take.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// Hub id, short name, or the name of its directory or file.
+    pub name: String,
+    /// Directory or GGUF file.
+    pub path: PathBuf,
+    /// Shape of the network.
+    pub config: ModelConfig,
+    /// Its matrices by kind: formats, shapes, bytes.
+    pub weights: WeightPlan,
+    /// Instruction set that its kernels use, such as `avx2`.
+    pub instruction_set: &'static str,
+}
+
+impl ModelInfo {
+    pub(crate) fn of(files: &ModelFiles, location: Location) -> Result<Self, Error> {
+        let isa = Isa::detect();
+        Ok(Self {
+            name: location.name.unwrap_or_else(|| files.name().to_owned()),
+            path: location.path,
+            config: files.config().clone(),
+            weights: files.weight_plan(isa)?,
+            instruction_set: isa.name(),
+        })
+    }
+
+    /// Values in all matrices; norms, which are a few thousandths of that, are not counted.
+    pub fn parameters(&self) -> u64 {
+        let values = |row: &eitri_models::WeightPlanRow| {
+            row.n as u64 * row.k as u64 * row.experts as u64 * row.count as u64
+        };
+        self.weights.rows.iter().map(values).sum()
+    }
+
+    /// Bytes of keys and values that one token of context takes, over all layers.
+    pub fn kv_bytes_per_token(&self, dtype: eitri_runner::KvDtype) -> u64 {
+        let size = match dtype {
+            eitri_runner::KvDtype::Bf16 => 2,
+            eitri_runner::KvDtype::F32 => 4,
+        };
+        let ModelConfig { layers, kv_heads, head_dim, .. } = self.config;
+        2 * (layers * kv_heads * head_dim) as u64 * size
+    }
+}
