@@ -103,6 +103,7 @@ impl ThreadPool {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: only the lifetime is erased. The guard below waits until every worker has
         // finished, also when `job(0)` unwinds, so the closure outlives each use of the pointer.
+        #[allow(clippy::transmute_ptr_to_ptr, reason = "an `as` cast cannot erase the lifetime")]
         let erased: Job = unsafe {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(std::ptr::from_ref(job))
         };

@@ -63,6 +63,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         max_positions: total,
         progress: None,
     };
+    let plan = files.weight_plan(ctx.isa())?;
+    println!("weights: {} bytes in files, {} packed", plan.file_bytes(), plan.memory_bytes());
     let model = load(&files, &ctx, &options)?;
     println!("opened in {opened:.1?}, loaded after {:.1?}", start.elapsed());
     let config = files.config();

@@ -66,6 +66,14 @@ pub enum ModelError {
         /// The supported ones.
         known: String,
     },
+    /// Tensors that the network needs.
+    #[error("{file} lacks tensors of the network: {tensors}")]
+    MissingTensors {
+        /// The file, or the first of several.
+        file: String,
+        /// The first few, and how many more there are.
+        tensors: String,
+    },
     /// A step that does not fit the loaded model.
     #[error("step input: {what} must be {expected}, got {got}")]
     Input {

@@ -15,9 +15,9 @@ use crate::{
 /// How much of the weights has been packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoadProgress {
-    /// Bytes of the files consumed.
+    /// Bytes of matrices consumed.
     pub loaded_bytes: u64,
-    /// Bytes of all files.
+    /// Bytes of all matrices.
     pub total_bytes: u64,
 }
 
@@ -55,7 +55,8 @@ pub fn load(
     options: &LoadOptions<'_>,
 ) -> Result<Box<dyn Model>, ModelError> {
     let weights = files.weights();
-    let total_bytes = files.checkpoint().file_bytes();
+    // Whatever the headers can tell is wrong is found before anything is packed.
+    let total_bytes = files.weight_plan(ctx.isa())?.file_bytes();
     let loaded = Cell::new(0);
     let loader = Loader { ctx, weights, progress: options.progress, total_bytes, loaded };
     let decoder = Decoder::load(&loader, options.max_rows, options.max_positions)?;
@@ -95,8 +96,8 @@ impl<'a> Loader<'a> {
         Ok(linear)
     }
 
-    pub(crate) fn weight(&self, matrix: Matrix<'a>) -> Result<Weight, ModelError> {
-        let weight = Linear::pack(self.ctx, &matrix)?;
+    pub(crate) fn weight(&self, matrix: &Matrix<'_>) -> Result<Weight, ModelError> {
+        let weight = Linear::pack(self.ctx, matrix)?;
         self.count(matrix.file_bytes());
         Ok(weight)
     }

@@ -1,7 +1,7 @@
 //! What the weights will take, computed from headers alone.
 
 use eitri_kernels::{Isa, Weight, WeightFormat};
-use eitri_quant::{Linear, Matrix};
+use eitri_quant::{Linear, Matrix, QuantError};
 
 use crate::{
     ModelError,
@@ -102,50 +102,99 @@ enum Share {
 }
 
 /// Visits every matrix as loading would, and reads none.
+///
+/// # Errors
+/// Names all tensors that are missing, or the first one that does not fit.
 pub(crate) fn plan(weights: &Weights<'_>, isa: Isa) -> Result<WeightPlan, ModelError> {
     let config = weights.config();
-    let mut plan = WeightPlan::default();
-    match weights.output()? {
-        Some(output) => {
-            plan.add("embedding", isa, &weights.embedding()?, Share::None);
-            plan.add("output", isa, &output, Share::All);
-        }
-        None => plan.add("embedding and output", isa, &weights.embedding()?, Share::All),
+    let mut planner = Planner { plan: WeightPlan::default(), missing: Vec::new(), isa };
+    if config.tie_word_embeddings {
+        planner.single("embedding and output", weights.embedding(), Share::All)?;
+    } else {
+        planner.single("embedding", weights.embedding(), Share::None)?;
+        planner.group("output", weights.output().map(Vec::from_iter), Share::All)?;
     }
     for layer in 0..config.layers {
-        for part in Linear::fuse(weights.qkv(layer)?)? {
-            plan.add("attention q,k,v", isa, &part, Share::All);
+        planner.norm(weights.norm(Slot::AttentionNorm, layer))?;
+        planner.norm(weights.norm(Slot::FeedForwardNorm, layer))?;
+        if config.qk_norm {
+            planner.norm(weights.norm(Slot::QueryNorm, layer))?;
+            planner.norm(weights.norm(Slot::KeyNorm, layer))?;
         }
-        plan.add("attention output", isa, &weights.attention_output(layer)?, Share::All);
+        planner.group("attention q,k,v", weights.qkv(layer), Share::All)?;
+        planner.single("attention output", weights.attention_output(layer), Share::All)?;
         match &config.moe {
             Some(moe) if moe.is_sparse(layer) => {
-                plan.add("router", isa, &weights.router(layer, moe)?, Share::All);
+                planner.single("router", weights.router(layer, moe), Share::All)?;
                 let share = Share::Experts(moe.top_k);
-                let (gate_up, down) =
-                    (weights.expert_gate_up(layer, moe)?, weights.expert_down(layer, moe)?);
-                plan.add("experts gate,up", isa, &gate_up, share);
-                plan.add("experts down", isa, &down, share);
+                planner.single("experts gate,up", weights.expert_gate_up(layer, moe), share)?;
+                planner.single("experts down", weights.expert_down(layer, moe), share)?;
             }
             _ => {
-                for part in Linear::fuse(weights.gate_up(layer)?)? {
-                    plan.add("feed-forward gate,up", isa, &part, Share::All);
-                }
-                plan.add("feed-forward down", isa, &weights.down(layer)?, Share::All);
+                planner.group("feed-forward gate,up", weights.gate_up(layer), Share::All)?;
+                planner.single("feed-forward down", weights.down(layer), Share::All)?;
             }
         }
-        check_norms(weights, layer)?;
     }
-    weights.norm(Slot::OutputNorm, 0)?;
-    Ok(plan)
+    planner.norm(weights.norm(Slot::OutputNorm, 0))?;
+    planner.finish(weights.checkpoint.name())
 }
 
-/// Norms are too small for a row of their own, but a missing one is found here too.
-fn check_norms(weights: &Weights<'_>, layer: usize) -> Result<(), ModelError> {
-    weights.norm(Slot::AttentionNorm, layer)?;
-    weights.norm(Slot::FeedForwardNorm, layer)?;
-    if weights.config().qk_norm {
-        weights.norm(Slot::QueryNorm, layer)?;
-        weights.norm(Slot::KeyNorm, layer)?;
+/// A plan in the making, and what was missing on the way.
+struct Planner {
+    plan: WeightPlan,
+    missing: Vec<String>,
+    isa: Isa,
+}
+
+impl Planner {
+    /// Remembers a missing tensor, so that all of them can be named together.
+    fn present<T>(&mut self, found: Result<T, ModelError>) -> Result<Option<T>, ModelError> {
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(ModelError::Checkpoint(QuantError::Missing { tensor, .. })) => {
+                self.missing.push(tensor);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
-    Ok(())
+
+    fn group(
+        &mut self,
+        kind: &'static str,
+        parts: Result<Vec<Matrix<'_>>, ModelError>,
+        share: Share,
+    ) -> Result<(), ModelError> {
+        for part in Linear::fuse(self.present(parts)?.unwrap_or_default())? {
+            self.plan.add(kind, self.isa, &part, share);
+        }
+        Ok(())
+    }
+
+    fn single(
+        &mut self,
+        kind: &'static str,
+        matrix: Result<Matrix<'_>, ModelError>,
+        share: Share,
+    ) -> Result<(), ModelError> {
+        self.group(kind, matrix.map(|matrix| vec![matrix]), share)
+    }
+
+    /// Norms are too small for a row of their own.
+    fn norm(&mut self, weight: Result<Vec<f32>, ModelError>) -> Result<(), ModelError> {
+        self.present(weight).map(drop)
+    }
+
+    fn finish(self, file: &str) -> Result<WeightPlan, ModelError> {
+        const NAMED: usize = 5;
+        if self.missing.is_empty() {
+            return Ok(self.plan);
+        }
+        let mut tensors = self.missing[..self.missing.len().min(NAMED)].join(", ");
+        if self.missing.len() > NAMED {
+            tensors = format!("{tensors} and {} more", self.missing.len() - NAMED);
+        }
+        Err(ModelError::MissingTensors { file: file.to_owned(), tensors })
+    }
 }

@@ -255,9 +255,4 @@ impl Checkpoint {
     pub fn name(&self) -> &str {
         self.files.first().map_or("the checkpoint", |file| &file.name)
     }
-
-    /// Bytes of all files.
-    pub fn file_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.bytes.as_slice().len() as u64).sum()
-    }
 }

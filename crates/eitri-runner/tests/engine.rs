@@ -228,7 +228,9 @@ fn prompt_logprobs_do_not_depend_on_chunks_and_agree_with_generation() {
             panic!("the prompt's values come first");
         };
         let (tokens, ..) = finish(stream);
-        others.into_iter().for_each(|stream| drop(finish(stream)));
+        for stream in others {
+            finish(stream);
+        }
         shut_down(&engine);
         (logprobs, tokens)
     };

@@ -137,12 +137,10 @@ fn decoding_allocates_nothing_after_warm_up() {
     let mut output = StepOutput::default();
     runner.submit(&plan).unwrap();
     runner.collect(&mut output).unwrap();
-    let mut position = PROMPT;
     let (mut calls, mut lists, mut lists_per_step) = (0, 0, 0);
     for step in 0..STEPS {
         assert_eq!(output.sampled.len(), SEQUENCES);
-        decode(&mut plan, &output, position);
-        position += 1;
+        decode(&mut plan, &output, PROMPT + step);
         output.clear();
         let lists_before = LISTS.load(Ordering::Relaxed);
         // Two steps of warm-up: the caller's output and the runner's change places.

@@ -425,10 +425,10 @@ fn gguf_vocab(vocab: &GgufTokenizer) -> GgufVocab {
     }
 }
 
-/// End tokens that either the model's configuration or the tokenizer names.
+/// End tokens that the tokenizer or the model's configuration names. The tokenizer's own is the
+/// primary one and comes first, as in vLLM.
 fn eos_token_ids(generation: &GenerationConfig, tokenizer: &Tokenizer) -> Arc<[TokenId]> {
-    let mut ids = generation.eos_token_ids.clone();
-    let eos = tokenizer.special_tokens().eos.as_ref().map(|token| token.id);
-    ids.extend(eos.filter(|id| !generation.eos_token_ids.contains(id)));
-    ids.into()
+    let primary = tokenizer.special_tokens().eos.as_ref().map(|token| token.id);
+    let others = generation.eos_token_ids.iter().copied().filter(|&id| Some(id) != primary);
+    primary.into_iter().chain(others).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    io::{IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -25,8 +25,8 @@ pub(crate) fn start_logging(flag: Option<LogLevel>, usual: LogLevel) {
         .unwrap_or_else(|_| EnvFilter::new(format!("{},hyper=warn,tokenizers=warn", level.name())));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
 }
@@ -38,16 +38,22 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = known.and_then(Error::hint) {
         eprintln!("hint: {hint}");
     }
-    let is_usage = matches!(
-        known,
-        Some(
-            Error::Setting { .. }
-                | Error::Affinity { .. }
-                | Error::GenerationConfig { .. }
-                | Error::Runner(RunnerError::Setting { .. })
-        )
-    );
+    let is_usage = match known {
+        Some(Error::Setting { .. } | Error::Affinity { .. } | Error::GenerationConfig { .. }) => {
+            true
+        }
+        Some(Error::Runner(error)) => matches!(**error, RunnerError::Setting { .. }),
+        _ => false,
+    };
     ExitCode::from(if is_usage { USAGE } else { FAILURE })
+}
+
+/// Prints a command's result. A reader that has seen enough, such as `head`, is no failure.
+pub(crate) fn print_result(text: &str) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
 }
 
 /// Shows how far loading is: a line that renews itself in a terminal, else a line now and then.
@@ -59,7 +65,7 @@ pub(crate) struct LoadMeter {
 
 impl LoadMeter {
     pub(crate) fn new() -> Self {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = io::stderr().is_terminal();
         let interval = if terminal { Duration::from_millis(50) } else { Duration::from_secs(5) };
         Self { terminal, interval, shown: Cell::new(Instant::now()) }
     }
@@ -75,7 +81,7 @@ impl LoadMeter {
         if self.terminal {
             eprint!("\r{text}");
             // Without a terminal to write to there is nothing to show.
-            let _ = std::io::stderr().flush();
+            let _ = io::stderr().flush();
         } else {
             eprintln!("{text}");
         }

@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Map<String, Value> {
+    fn object(value: &Value) -> Map<String, Value> {
         value.as_object().unwrap().clone()
     }
 
@@ -143,7 +143,7 @@ mod tests {
         };
         let mut defaults = SamplingDefaults::load(&GenerationSource::Model, &model).unwrap();
         let change = json!({"temperature": 0, "top_k": null, "max_new_tokens": 7});
-        defaults.override_with(&object(change)).unwrap();
+        defaults.override_with(&object(&change)).unwrap();
         let expected = SamplingDefaults {
             temperature: Some(0.0),
             top_p: Some(0.95),
@@ -162,7 +162,7 @@ mod tests {
             (json!({"top_k": -1}), "top_k"),
             (json!({"top_p": "0.9"}), "top_p"),
         ] {
-            let error = SamplingDefaults::default().override_with(&object(change)).unwrap_err();
+            let error = SamplingDefaults::default().override_with(&object(&change)).unwrap_err();
             assert!(error.to_string().contains(part), "{error}");
         }
     }

@@ -52,10 +52,10 @@ pub enum Error {
     },
     /// The model's files are missing, damaged or of an unknown kind.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Box<ModelError>),
     /// The model does not fit, or loading it failed.
     #[error(transparent)]
-    Runner(#[from] RunnerError),
+    Runner(Box<RunnerError>),
     /// The tokenizer or chat template is unusable, or cannot express a prompt.
     #[error(transparent)]
     Text(#[from] TextError),
@@ -86,6 +86,18 @@ pub enum Error {
     /// The operating system gave no thread to load the model on, or it panicked.
     #[error("the loading thread failed: {0}")]
     LoadThread(String),
+}
+
+impl From<ModelError> for Error {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Box::new(error))
+    }
+}
+
+impl From<RunnerError> for Error {
+    fn from(error: RunnerError) -> Self {
+        Self::Runner(Box::new(error))
+    }
 }
 
 impl Error {

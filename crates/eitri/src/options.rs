@@ -64,7 +64,7 @@ impl GenerationOptions {
 
     /// `room`: tokens that the context leaves behind the prompt.
     pub(crate) fn request(
-        &self,
+        self,
         prompt: Vec<TokenId>,
         defaults: &SamplingDefaults,
         eos_token_ids: &Arc<[TokenId]>,
@@ -85,11 +85,11 @@ impl GenerationOptions {
                 .unwrap_or(neutral.repetition_penalty),
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
-            logit_bias: self.logit_bias.clone(),
+            logit_bias: self.logit_bias,
             max_tokens: max_tokens.unwrap_or(room),
             min_tokens: self.min_tokens,
             eos_token_ids: Arc::clone(eos_token_ids),
-            stop_token_ids: self.stop_token_ids.clone(),
+            stop_token_ids: self.stop_token_ids,
             ignore_eos: self.ignore_eos,
             seed: self.seed,
             logprobs: self.logprobs,
@@ -99,7 +99,7 @@ impl GenerationOptions {
             priority: self.priority,
             deadline: self.deadline,
             max_ttft: self.max_ttft,
-            cache_salt: self.cache_salt.clone(),
+            cache_salt: self.cache_salt,
             ..Request::new(prompt, params)
         }
     }
@@ -133,12 +133,12 @@ mod tests {
             ..SamplingDefaults::default()
         };
         let options = GenerationOptions { top_k: Some(5), ..GenerationOptions::default() };
-        let params = options.request(vec![1], &defaults, &eos, 100).params;
+        let params = options.clone().request(vec![1], &defaults, &eos, 100).params;
         assert_eq!((params.temperature, params.top_k, params.top_p), (0.6, 5, 1.0));
         assert_eq!((params.max_tokens, params.eos_token_ids), (100, Arc::clone(&eos)));
         let options = GenerationOptions { max_tokens: Some(7), ..options };
-        assert_eq!(options.request(vec![1], &defaults, &eos, 100).params.max_tokens, 7);
         assert_eq!(options.decoder(&eos).end_token_ids, [2]);
+        assert_eq!(options.clone().request(vec![1], &defaults, &eos, 100).params.max_tokens, 7);
         let options = GenerationOptions { ignore_eos: true, ..options };
         assert!(options.decoder(&eos).end_token_ids.is_empty());
     }

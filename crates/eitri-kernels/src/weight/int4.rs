@@ -49,7 +49,7 @@ fn pack_row<const PARAMETERS: usize>(layout: Layout, row: &[u8], r: usize, strip
         }
         let section = &mut block[2 * PARAMETERS * rows..];
         for k in 0..GROUP {
-            let code = codes[(g * GROUP + k) / 2] >> (4 * (k % 2)) & 15;
+            let code = codes[g * code_bytes + k / 2] >> (4 * (k % 2)) & 15;
             let (at, shift) = nibble_at(layout, r, k);
             section[at] |= code << shift;
         }

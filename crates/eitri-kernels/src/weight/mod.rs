@@ -1,5 +1,7 @@
 //! Weight matrices: canonical rows in, packed strips held, one format a file.
 
+#![allow(unsafe_code, reason = "threads pack disjoint strips")]
+
 mod dense;
 mod int4;
 mod int8;
@@ -165,7 +167,6 @@ impl Weight {
                 }
                 let (expert, s) = (strip / strips, strip % strips);
                 // SAFETY: each strip belongs to exactly one range.
-                #[allow(unsafe_code, reason = "threads write disjoint strips")]
                 let out = unsafe { packed.part(strip * strip_bytes..(strip + 1) * strip_bytes) };
                 for r in 0..layout.rows().min(n - s * layout.rows()) {
                     if let Err(error) = source.row(expert * n + s * layout.rows() + r, &mut row) {

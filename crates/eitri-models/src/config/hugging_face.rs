@@ -62,13 +62,11 @@ pub(crate) fn from_json(
 fn architecture(fields: &Fields<'_>) -> Result<&'static Architecture, ModelError> {
     let expected = "a list of one class name";
     let names = fields.json_value("architectures");
-    match names.and_then(Value::as_array).map(Vec::as_slice) {
-        Some([Value::String(name)]) => registry::find(fields.file(), name, |known| known.name),
-        _ => {
-            let got = names.map_or_else(|| "nothing".to_owned(), Value::to_string);
-            Err(fields.error("architectures", expected, got))
-        }
+    if let Some([Value::String(name)]) = names.and_then(Value::as_array).map(Vec::as_slice) {
+        return registry::find(fields.file(), name, |known| known.name);
     }
+    let got = names.map_or_else(|| "nothing".to_owned(), Value::to_string);
+    Err(fields.error("architectures", expected, got))
 }
 
 /// Refuses what would be computed wrongly.

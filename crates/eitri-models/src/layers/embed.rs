@@ -14,7 +14,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     /// Loads the table and, unless it is tied, the head.
     pub(crate) fn load(loader: &Loader<'_>) -> Result<Self, ModelError> {
-        let table = loader.weight(loader.weights().embedding()?)?;
+        let table = loader.weight(&loader.weights().embedding()?)?;
         let head = match loader.weights().output()? {
             Some(output) => loader.linear(vec![output])?,
             None => Linear::from_weight(table.clone()),

@@ -21,8 +21,8 @@ impl Moe {
         let weights = loader.weights();
         Ok(Self {
             router: loader.linear(vec![weights.router(layer, moe)?])?,
-            gate_up: loader.weight(weights.expert_gate_up(layer, moe)?)?,
-            down: loader.weight(weights.expert_down(layer, moe)?)?,
+            gate_up: loader.weight(&weights.expert_gate_up(layer, moe)?)?,
+            down: loader.weight(&weights.expert_down(layer, moe)?)?,
             renormalise: moe.norm_topk_prob,
         })
     }

@@ -38,7 +38,11 @@ fn damaged(damage: impl Fn(&mut Tiny), width: Width) -> String {
 #[test]
 fn tensors_that_are_missing_or_of_another_shape() {
     let error = damaged(|tiny| drop(tiny.tensors.remove(FIRST_DOWN)), Width::Bf16);
-    assert_eq!(error, format!("tensor {FIRST_DOWN} is missing from model.safetensors"));
+    assert_eq!(error, format!("model.safetensors lacks tensors of the network: {FIRST_DOWN}"));
+    let error = damaged(|tiny| tiny.config["num_hidden_layers"] = json!(3), Width::Bf16);
+    let norm = "model.layers.2.input_layernorm.weight";
+    let start = format!("model.safetensors lacks tensors of the network: {norm}, model.layers.2.");
+    assert!(error.starts_with(&start) && error.ends_with(" and 3 more"), "{error}");
     let transpose = |tiny: &mut Tiny| tiny.tensors.get_mut(FIRST_DOWN).unwrap().shape.reverse();
     let error = damaged(transpose, Width::Bf16);
     assert_eq!(error, format!("tensor {FIRST_DOWN} must have shape [64, 96], got [96, 64]"));

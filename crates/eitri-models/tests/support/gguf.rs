@@ -45,7 +45,9 @@ impl Writer {
     pub(crate) fn strings(&mut self, key: &str, values: &[&str]) {
         let mut bytes = 8_u32.to_le_bytes().to_vec();
         bytes.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| string(&mut bytes, value));
+        for value in values {
+            string(&mut bytes, value);
+        }
         self.pair(key, 9, &bytes);
     }
 
@@ -96,9 +98,8 @@ pub(crate) fn model(shape: &Shape, tiny: &Tiny, block: Block) -> (Vec<u8>, Tiny)
             experts.entry(stored).or_default().extend(bytes);
             continue;
         }
-        if shape.architecture == "LlamaForCausalLM" && stored.contains("attn_q.")
-            || shape.architecture == "LlamaForCausalLM" && stored.contains("attn_k.")
-        {
+        let turned = stored.contains("attn_q.") || stored.contains("attn_k.");
+        if shape.architecture == "LlamaForCausalLM" && turned {
             bytes = interleave(&bytes, values.shape[0], shape.head_dim);
         }
         writer.tensor(&stored, &values.shape, kind.id(), bytes);
@@ -110,7 +111,7 @@ pub(crate) fn model(shape: &Shape, tiny: &Tiny, block: Block) -> (Vec<u8>, Tiny)
         } else {
             (moe.intermediate, shape.hidden)
         };
-        writer.tensor(&name, &[moe.experts, n, k], block.id(), bytes);
+        writer.tensor(&name, &[moe.count, n, k], block.id(), bytes);
     }
     (writer.finish(), meant)
 }
@@ -132,7 +133,7 @@ fn metadata(shape: &Shape, writer: &mut Writer) {
     number("attention.key_length", shape.head_dim);
     number("attention.value_length", shape.head_dim);
     if let Some(moe) = &shape.moe {
-        number("expert_count", moe.experts);
+        number("expert_count", moe.count);
         number("expert_used_count", moe.top_k);
         number("expert_feed_forward_length", moe.intermediate);
     }

@@ -39,7 +39,7 @@ pub(crate) struct Shape {
 /// The sparse layers of a tiny model.
 #[derive(Debug, Clone)]
 pub(crate) struct Experts {
-    pub(crate) experts: usize,
+    pub(crate) count: usize,
     pub(crate) top_k: usize,
     pub(crate) intermediate: usize,
     pub(crate) norm_topk_prob: bool,
@@ -73,7 +73,7 @@ impl Shape {
 
     pub(crate) fn qwen3_moe(norm_topk_prob: bool) -> Self {
         let moe = Experts {
-            experts: 6,
+            count: 6,
             top_k: 2,
             intermediate: 32,
             norm_topk_prob,
@@ -113,7 +113,7 @@ impl Shape {
             "eos_token_id": [2, 3],
         });
         if let Some(moe) = &self.moe {
-            config["num_experts"] = json!(moe.experts);
+            config["num_experts"] = json!(moe.count);
             config["num_experts_per_tok"] = json!(moe.top_k);
             config["moe_intermediate_size"] = json!(moe.intermediate);
             config["norm_topk_prob"] = json!(moe.norm_topk_prob);
@@ -157,10 +157,10 @@ impl Shape {
         };
         match &self.moe {
             Some(moe) if moe.is_sparse(layer) => {
-                for expert in 0..moe.experts {
+                for expert in 0..moe.count {
                     mlp(&format!("mlp.experts.{expert}"), moe.intermediate);
                 }
-                maker.matrix(&name("mlp.gate"), moe.experts, self.hidden);
+                maker.matrix(&name("mlp.gate"), moe.count, self.hidden);
             }
             _ => mlp("mlp", self.intermediate),
         }

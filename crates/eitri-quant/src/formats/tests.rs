@@ -1,9 +1,16 @@
 //! Worked examples of ggml's blocks, through the kernels' definition of canonical rows.
 
-use crate::{Checkpoint, FileBytes, Matrix};
+#![allow(clippy::float_cmp, reason = "small integers times powers of two are exact")]
 
-/// The first row of a GGUF file with one tensor `m.weight` of this type.
-fn first_row(kind: u32, k: usize, stored: &[u8]) -> Vec<f32> {
+use crate::{Checkpoint, FileBytes, Matrix, QuantError};
+
+/// Opens the matrix `[1, k]` that is the only tensor of a GGUF file, of this type.
+fn open<R>(
+    kind: u32,
+    k: usize,
+    stored: &[u8],
+    then: impl FnOnce(Result<Matrix<'_>, QuantError>) -> R,
+) -> R {
     let mut file = b"GGUF\x03\0\0\0".to_vec();
     file.extend(1_u64.to_le_bytes());
     file.extend(0_u64.to_le_bytes());
@@ -18,12 +25,19 @@ fn first_row(kind: u32, k: usize, stored: &[u8]) -> Vec<f32> {
     file.extend(stored);
     let bytes = FileBytes::Static(Box::leak(file.into_boxed_slice()));
     let (checkpoint, _) = Checkpoint::from_gguf("m.gguf", bytes).unwrap();
-    let matrix = Matrix::open(&checkpoint, "m").unwrap();
-    let mut canonical = vec![0; matrix.format().row_bytes(k).unwrap()];
-    matrix.rows().row(0, &mut canonical).unwrap();
-    let mut values = vec![0.0; k];
-    matrix.format().dequantise_row(&canonical, &mut values);
-    values
+    then(Matrix::open(&checkpoint, "m"))
+}
+
+/// The values of a row.
+fn first_row(kind: u32, k: usize, stored: &[u8]) -> Vec<f32> {
+    open(kind, k, stored, |matrix| {
+        let matrix = matrix.unwrap();
+        let mut canonical = vec![0; matrix.format().row_bytes(k).unwrap()];
+        matrix.rows().row(0, &mut canonical).unwrap();
+        let mut values = vec![0.0; k];
+        matrix.format().dequantise_row(&canonical, &mut values);
+        values
+    })
 }
 
 #[test]
@@ -69,23 +83,7 @@ fn q6_k_joins_four_low_and_two_high_bits() {
 
 #[test]
 fn types_without_a_format_are_refused_by_name() {
-    let mut checkpoint = None;
-    let file = {
-        let mut file = b"GGUF\x03\0\0\0".to_vec();
-        file.extend(1_u64.to_le_bytes());
-        file.extend(0_u64.to_le_bytes());
-        file.extend(8_u64.to_le_bytes());
-        file.extend(b"m.weight");
-        file.extend(1_u32.to_le_bytes());
-        file.extend(256_u64.to_le_bytes());
-        file.extend(10_u32.to_le_bytes());
-        file.extend(0_u64.to_le_bytes());
-        file.resize(file.len().next_multiple_of(32) + 84, 0);
-        file
-    };
-    let bytes = FileBytes::Static(Box::leak(file.into_boxed_slice()));
-    let (opened, _) = Checkpoint::from_gguf("m.gguf", bytes).unwrap();
-    let error = Matrix::open(checkpoint.insert(opened), "m").unwrap_err().to_string();
+    let error = open(10, 256, &[0; 84], |matrix| matrix.unwrap_err().to_string());
     let known = "F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q6_K";
     assert_eq!(error, format!("m.gguf: tensor m.weight is Q2_K; readable are {known}"));
 }

@@ -70,7 +70,7 @@ fn counts(reader: &mut Reader<'_>) -> Result<(usize, usize), GgufError> {
         return Err(GgufError::Magic { got: magic });
     }
     let version = reader.u32("version")?;
-    if version != 0 && version & 0xFFFF == 0 {
+    if version != 0 && version.trailing_zeros() >= 16 {
         return Err(GgufError::ByteOrder { version });
     }
     if !(2..=3).contains(&version) {

@@ -116,7 +116,9 @@ pub(crate) fn gguf_file() -> Vec<u8> {
     {
         string(&mut out, name);
         out.extend((shape.len() as u32).to_le_bytes());
-        shape.iter().for_each(|size| out.extend(size.to_le_bytes()));
+        for size in shape {
+            out.extend(size.to_le_bytes());
+        }
         out.extend(kind.to_le_bytes());
         out.extend(offset.to_le_bytes());
     }

@@ -171,6 +171,9 @@ fn a_row_that_fails_does_not_disturb_the_others() {
     assert_eq!((output.sampled.len(), output.sampled[0].id.0), (1, 4));
 }
 
+/// Makes a good plan a bad one.
+type Spoil = fn(&mut StepPlan);
+
 #[test]
 fn plans_that_do_not_fit_are_errors_and_the_next_one_works() {
     let good = || {
@@ -178,7 +181,7 @@ fn plans_that_do_not_fit_are_errors_and_the_next_one_works() {
         add(&mut plan, 1, vec![1; 20], SamplingParams::greedy(5));
         plan
     };
-    let cases: [(&str, fn(&mut StepPlan)); 8] = [
+    let cases: [(&str, Spoil); 8] = [
         ("is empty or reaches past", |p| p.rows[0].len = 0),
         ("is empty or reaches past", |p| p.rows[0].token_offset = usize::MAX),
         ("is empty or reaches past", |p| p.rows[0].block_count = 9),

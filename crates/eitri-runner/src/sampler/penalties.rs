@@ -155,6 +155,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::float_cmp, reason = "single additions of exact values")]
     fn end_tokens_are_masked_until_min_tokens_and_bias_outside_is_named() {
         let params = SamplingParams {
             min_tokens: 2,

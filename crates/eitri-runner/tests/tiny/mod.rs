@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use eitri_models::ModelFiles;
 use eitri_runner::{MemoryPlan, Runner, RunnerConfig};
 
-pub const VOCAB: usize = 96;
-pub const MAX_LEN: usize = 2304;
+pub(crate) const VOCAB: usize = 96;
+const MAX_LEN: usize = 2304;
 const HIDDEN: usize = 32;
 const INTERMEDIATE: usize = 64;
 const HEADS: usize = 4;
@@ -73,7 +73,7 @@ fn tensors() -> HashMap<String, Tensor> {
 }
 
 /// Writes the checkpoint into `dir`.
-pub fn write(dir: &Path) {
+fn write(dir: &Path) {
     let config = format!(
         r#"{{
             "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
@@ -91,7 +91,7 @@ pub fn write(dir: &Path) {
 }
 
 /// A runner for the tiny model.
-pub fn runner(config: &RunnerConfig) -> (Runner, MemoryPlan) {
+pub(crate) fn runner(config: &RunnerConfig) -> (Runner, MemoryPlan) {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path());
     let files = ModelFiles::open(dir.path()).unwrap();

@@ -189,7 +189,7 @@ async fn metrics() {
     for sample in samples {
         assert!(body.lines().any(|line| line == sample), "{sample} is not in\n{body}");
     }
-    assert!(body.contains(r#"vllm:time_to_first_token_seconds_bucket{le="2560.0""#), "{body}");
+    assert!(body.contains("engine=\"0\",le=\"2560.0\"} 2\n"), "{body}");
     assert!(body.contains("# TYPE vllm:prompt_tokens_total counter\n"));
     assert!(!body.contains("# EOF"));
 }

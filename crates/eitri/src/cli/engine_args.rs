@@ -53,7 +53,7 @@ pub(crate) struct EngineArgs {
     #[arg(conflicts_with = "kv_cache_memory_bytes")]
     num_gpu_blocks_override: Option<usize>,
 
-    /// Element type of the KV cache
+    /// Element type of the KV cache; auto is bfloat16
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvCacheDtype::Auto)]
     #[arg(help_heading = "Memory")]
     kv_cache_dtype: KvCacheDtype,
@@ -68,11 +68,11 @@ pub(crate) struct EngineArgs {
     #[arg(allow_hyphen_values = true, help_heading = "Memory")]
     max_model_len: ModelLen,
 
-    /// Most requests that run at once [default: 64]
+    /// Most requests that run at once [default: 64, in a chat 1]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Scheduling")]
     max_num_seqs: Option<usize>,
 
-    /// Most tokens computed in one step [default: 2048]
+    /// Most tokens computed in one step [default: 2048, in a chat 512]
     #[arg(long, value_name = "N", value_parser = parse_count, help_heading = "Scheduling")]
     max_num_batched_tokens: Option<usize>,
 
@@ -84,7 +84,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cores, help_heading = "Computing")]
     cores: Option<Cores>,
 
-    /// Arithmetic of the activations that meet quantised weights
+    /// Activations that meet quantised weights: 8-bit with a scale per 32 values, or exact (f32)
     #[arg(long, value_enum, value_name = "KIND", default_value_t = ActivationArithmetic::Int8)]
     #[arg(help_heading = "Computing")]
     activations: ActivationArithmetic,
@@ -96,19 +96,14 @@ pub(crate) struct EngineArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum KvCacheDtype {
-    /// bfloat16
     Auto,
-    /// Two bytes
     Bfloat16,
-    /// Four bytes, for comparisons
     Float32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ActivationArithmetic {
-    /// 8-bit integers with a scale per 32 values
     Int8,
-    /// f32
     Exact,
 }
 

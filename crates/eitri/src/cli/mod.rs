@@ -21,7 +21,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// How much is logged to standard error; the variable EITRI_LOG can name single modules
+    /// How much is logged to standard error; `EITRI_LOG` can name single modules
     #[arg(long, global = true, value_enum, value_name = "LEVEL", help_heading = "Logging")]
     pub(crate) log_level: Option<LogLevel>,
 }
@@ -126,11 +126,13 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
     let mut notes = Vec::new();
     if let Some(("serve", matches)) = matches.subcommand() {
         notes = vllm_flags::judge(matches)
-            .map_err(|message| command.error(ErrorKind::InvalidValue, message))?;
+            .map_err(|message| serve_error(&mut command, ErrorKind::InvalidValue, message))?;
     }
     let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     if let Command::Serve(arguments) = &cli.command {
-        arguments.check().map_err(|message| command.error(ErrorKind::ArgumentConflict, message))?;
+        arguments
+            .check()
+            .map_err(|message| serve_error(&mut command, ErrorKind::ArgumentConflict, message))?;
         notes.extend(arguments.notes());
     }
     Ok(Parsed { cli, notes })
@@ -138,6 +140,14 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Par
 
 fn command() -> clap::Command {
     Cli::command().mut_subcommand("serve", |serve| serve.args(vllm_flags::arguments()))
+}
+
+/// A usage error of `eitri serve`, with its usage line.
+fn serve_error(command: &mut clap::Command, kind: ErrorKind, message: String) -> clap::Error {
+    match command.find_subcommand_mut("serve") {
+        Some(serve) => serve.error(kind, message),
+        None => command.error(kind, message),
+    }
 }
 
 /// `--max_model_len` is `--max-model-len`, and `-tp` is not three short flags, as in vLLM.

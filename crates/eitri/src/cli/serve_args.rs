@@ -82,7 +82,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scheduling")]
     long_prefill_token_threshold: usize,
 
-    /// Order of service
+    /// Order of service: first come, first served, or the lowest `priority` of the requests first
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = Policy::Fcfs)]
     #[arg(help_heading = "Scheduling")]
     scheduling_policy: Policy,
@@ -106,9 +106,7 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Policy {
-    /// First come, first served
     Fcfs,
-    /// Lower `priority` of the request first
     Priority,
 }
 

@@ -171,11 +171,6 @@ const SHORT: &[(&str, &str)] = &[
     ("-O", "compilation-config"),
 ];
 
-/// Whether the flag has a `no-` form.
-fn is_switch(takes: Takes) -> bool {
-    takes == Nothing
-}
-
 /// The flags as hidden arguments.
 pub(super) fn arguments() -> Vec<Arg> {
     let mut arguments = Vec::new();
@@ -186,7 +181,7 @@ pub(super) fn arguments() -> Vec<Arg> {
             One => argument.action(ArgAction::Append).allow_hyphen_values(true),
             Many => argument.action(ArgAction::Append).num_args(1..),
         });
-        if is_switch(takes) {
+        if takes == Nothing {
             let negated = format!("no-{name}");
             arguments.push(
                 Arg::new(negated.clone()).long(negated).hide(true).action(ArgAction::SetTrue),
@@ -203,16 +198,12 @@ pub(super) fn arguments() -> Vec<Arg> {
 pub(super) fn judge(matches: &ArgMatches) -> Result<Vec<String>, String> {
     let given = |name: &str| matches.value_source(name) == Some(ValueSource::CommandLine);
     let mut notes = Vec::new();
-    let switches = SWITCHES.iter().map(|&(name, verdict)| (name, Nothing, verdict));
-    for (name, takes, verdict) in FLAGS.iter().copied().chain(switches) {
-        if !given(name) {
-            continue;
-        }
+    let flags = FLAGS.iter().map(|&(name, _, verdict)| (name, verdict));
+    for (name, verdict) in flags.chain(SWITCHES.iter().copied()).filter(|(name, _)| given(name)) {
         match verdict {
             Neutral(why) => notes.push(format!("--{name} has no effect: {why}")),
             Refused(why) => return Err(format!("--{name} is not supported: {why}")),
             Only(values, why) => {
-                debug_assert_ne!(takes, Nothing, "--{name} has values to choose from");
                 let mut given = matches.get_many::<String>(name).into_iter().flatten();
                 if let Some(value) = given.find(|value| !values.contains(&value.as_str())) {
                     let values = values.join(" or ");
@@ -235,4 +226,39 @@ pub(super) fn long_form(argument: &str) -> Option<String> {
         let number = value.starts_with(|c: char| c.is_ascii_digit());
         (number || argument.contains('=')).then(|| format!("--{long}={value}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_its_parts_agree() {
+        assert!(FLAGS.is_sorted_by(|(a, ..), (b, ..)| a < b));
+        for (name, takes, verdict) in FLAGS {
+            assert!(!name.starts_with("no-"), "{name}");
+            // A switch has no value that could be checked.
+            assert!(!matches!(verdict, Only(..)) || *takes != Nothing, "{name}");
+        }
+        for (_, long) in SHORT {
+            assert!(FLAGS.iter().any(|(name, ..)| name == long), "{long}");
+        }
+    }
+
+    #[test]
+    fn abbreviations() {
+        for (word, expected) in [
+            ("-tp", Some("--tensor-parallel-size")),
+            ("-tp=2", Some("--tensor-parallel-size=2")),
+            ("-tp2", Some("--tensor-parallel-size=2")),
+            ("-O3", Some("--compilation-config=3")),
+            ("-q", Some("--quantization")),
+            ("-quiet", None),
+            ("-h", None),
+            ("--tp", None),
+            ("x-tp", None),
+        ] {
+            assert_eq!(long_form(word).as_deref(), expected, "{word}");
+        }
+    }
 }

@@ -205,7 +205,7 @@ impl<'a> Chat<'a> {
 /// Lines of standard input, read by a thread of their own because a read cannot be cancelled.
 struct Lines {
     wanted: blocking::Sender<()>,
-    lines: mpsc::UnboundedReceiver<io::Result<Option<String>>>,
+    received: mpsc::UnboundedReceiver<io::Result<Option<String>>>,
     /// A read is in progress that Ctrl-C left behind.
     reading: bool,
     is_terminal: bool,
@@ -214,7 +214,7 @@ struct Lines {
 impl Lines {
     fn start() -> io::Result<Self> {
         let (wanted, requests) = blocking::channel();
-        let (sender, lines) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         // The thread ends with the process if it is still reading then.
         thread::Builder::new().name("eitri-input".to_owned()).spawn(move || {
             while requests.recv().is_ok() {
@@ -227,7 +227,7 @@ impl Lines {
             }
         })?;
         let is_terminal = io::stdin().is_terminal();
-        Ok(Self { wanted, lines, reading: false, is_terminal })
+        Ok(Self { wanted, received, reading: false, is_terminal })
     }
 
     async fn next(&mut self) -> io::Result<Line> {
@@ -239,7 +239,7 @@ impl Lines {
             self.reading = self.wanted.send(()).is_ok();
         }
         tokio::select! {
-            line = self.lines.recv() => {
+            line = self.received.recv() => {
                 self.reading = false;
                 Ok(line.transpose()?.flatten().map_or(Line::Closed, Line::Text))
             }

@@ -1,24 +1,23 @@
 //! `eitri inspect`.
 
+use std::fmt;
+
 use anyhow::Result;
 use eitri::{KvDtype, MemoryPlan, ModelInfo, PlannedEngine, ProbeReport, WeightPlanRow};
-use eitri_kernels::{Context, ContextConfig, ops};
+use eitri_kernels::{Context, ContextConfig, WeightFormat, ops};
 use serde_json::{Value, json};
 
 use crate::{
     cli::InspectArgs,
-    console::{bytes, parameters},
+    console::{self, bytes, parameters},
 };
 
 pub(crate) fn run(arguments: &InspectArgs) -> Result<()> {
     let planned = arguments.engine.builder()?.plan()?;
     let inspection = Inspection::new(&planned, arguments)?;
-    if arguments.json {
-        println!("{:#}", inspection.to_json());
-    } else {
-        inspection.print();
-    }
-    Ok(())
+    let text =
+        if arguments.json { format!("{:#}", inspection.to_json()) } else { inspection.to_string() };
+    console::print_result(&text)
 }
 
 /// Everything that is shown.
@@ -97,15 +96,15 @@ impl<'a> Inspection<'a> {
         })
     }
 
-    fn print(&self) {
-        let Self { info, plan, .. } = self;
-        let config = &info.config;
-        println!("{} ({})", info.name, info.path.display());
-        println!(
+    fn write_shape(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = &self.info.config;
+        writeln!(f, "{} ({})", self.info.name, self.info.path.display())?;
+        writeln!(
+            f,
             "{} with {} parameters: {} layers of {} (feed-forward {}), {} heads of {} ({} for keys \
              and values), vocabulary {}, context {}",
             config.architecture.name,
-            parameters(info.parameters()),
+            parameters(self.info.parameters()),
             config.layers,
             config.hidden_size,
             config.intermediate_size,
@@ -114,36 +113,24 @@ impl<'a> Inspection<'a> {
             config.kv_heads,
             config.vocab_size,
             config.max_position_embeddings
-        );
-        if let Some(moe) = &config.moe {
-            println!(
-                "{} of {} experts of {} per token",
-                moe.top_k, moe.experts, moe.intermediate_size
-            );
-        }
-        println!();
-        self.print_weights();
-        println!("\nkernels ({}), compared with their references just now", info.instruction_set);
-        for ProbeReport { kernel, case, difference, tolerance } in &self.probes {
-            println!("  {kernel:<24} {case:<20} {difference:.1e} of {tolerance:.0e} allowed");
-        }
-        println!("\n{plan}\n");
-        let contexts = [1, 4096, 32_768].into_iter().filter(|&len| len <= plan.max_model_len);
-        for context in contexts {
-            let read = bytes(self.bytes_per_token(context));
-            println!("decoding one token behind a context of {context}: reads {read}");
-        }
+        )?;
+        let Some(moe) = &config.moe else { return Ok(()) };
+        let (top_k, experts, width) = (moe.top_k, moe.experts, moe.intermediate_size);
+        writeln!(f, "{top_k} of {experts} experts of {width} per token")
     }
 
-    fn print_weights(&self) {
-        println!(
-            "{:<22}{:>5} {:>18} {:<8}{:<8}{:<24}{:>11}{:>12}",
+    fn write_weights(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<22} {:>5} {:>16}  {:<7} {:<11} {:<27} {:>10} {:>10}",
             "weights", "count", "shape", "stored", "packed", "kernel", "memory", "per token"
-        );
-        for (row, kernel) in self.info.weights.rows.iter().zip(&self.kernels) {
+        )?;
+        let weights = &self.info.weights;
+        for (row, kernel) in weights.rows.iter().zip(&self.kernels) {
             let stack = if row.experts > 1 { format!("{}x", row.experts) } else { String::new() };
-            println!(
-                "{:<22}{:>5} {:>18} {:<8}{:<8}{:<24}{:>11}{:>12}",
+            writeln!(
+                f,
+                "{:<22} {:>5} {:>16}  {:<7} {:<11} {:<27} {:>10} {:>10}",
                 row.kind,
                 row.count,
                 format!("{stack}{}x{}", row.n, row.k),
@@ -152,14 +139,37 @@ impl<'a> Inspection<'a> {
                 kernel,
                 bytes(row.memory_bytes),
                 bytes(row.bytes_per_token)
-            );
+            )?;
         }
-        let weights = &self.info.weights;
+        let in_files = format!("in all; in files {}", bytes(weights.file_bytes()));
         let (memory, read) = (bytes(weights.memory_bytes()), bytes(weights.bytes_per_token()));
-        println!(
-            "{:<87}{memory:>11}{read:>12}",
-            format!("in all ({} in files)", bytes(weights.file_bytes()))
-        );
+        writeln!(f, "{in_files:<94} {memory:>10} {read:>10}")
+    }
+
+    fn write_kernels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instruction_set = self.info.instruction_set;
+        writeln!(f, "kernels ({instruction_set}), compared with their references just now")?;
+        for ProbeReport { kernel, case, difference, tolerance } in &self.probes {
+            writeln!(f, "  {kernel:<27} {case:<22} {difference:.1e} of {tolerance:.0e} allowed")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Inspection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_shape(f)?;
+        writeln!(f)?;
+        self.write_weights(f)?;
+        writeln!(f)?;
+        self.write_kernels(f)?;
+        writeln!(f, "\n{}", self.plan)?;
+        let contexts = [1, 4096, 32_768];
+        for context in contexts.into_iter().filter(|&len| len <= self.plan.max_model_len) {
+            let read = bytes(self.bytes_per_token(context));
+            write!(f, "\ndecoding one token behind a context of {context} reads {read}")?;
+        }
+        Ok(())
     }
 }
 
@@ -168,9 +178,9 @@ fn is_used(probe: &ProbeReport, rows: &[WeightPlanRow], kv_dtype: KvDtype) -> bo
     if probe.kernel.starts_with("attention-") {
         return probe.kernel.ends_with(kv_dtype.name());
     }
-    // Probes of weights name the format first; those of other operations have none.
-    let format = |row: &WeightPlanRow| probe.case.split(' ').next() == Some(row.format.name());
-    !probe.case.ends_with("rows") || rows.iter().any(format)
+    // Probes of weights begin with the format; those of other operations name none.
+    let of = |format: WeightFormat| probe.case.starts_with(&format!("{} x ", format.name()));
+    !WeightFormat::ALL.into_iter().any(of) || rows.iter().any(|row| of(row.format))
 }
 
 fn weight_json(row: &WeightPlanRow, kernel: &str) -> Value {

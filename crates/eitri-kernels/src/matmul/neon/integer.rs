@@ -1,7 +1,7 @@
 //! `I8`, `U4` and `U4Min` weights times 8-bit activations.
 
 use std::arch::aarch64::{
-    int8x16_t, vandq_u8, vcvtq_f32_s32, vdotq_s32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
+    int8x16_t, int32x4_t, vandq_u8, vcvtq_f32_s32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vfmaq_f32,
     vfmaq_n_f32, vld1q_u8, vmulq_n_f32, vreinterpretq_s8_s32, vreinterpretq_s8_u8, vshrq_n_u8,
     vsubq_f32,
 };
@@ -80,7 +80,7 @@ unsafe fn tile<const FORMAT: u8, const M: usize>(
                     let x = records[m].add(4 * k).cast::<i32>().read_unaligned();
                     let x = vreinterpretq_s8_s32(vdupq_n_s32(x));
                     for v in 0..VECTORS {
-                        sums[m][v] = vdotq_s32(sums[m][v], w[v], x);
+                        sums[m][v] = dot(sums[m][v], w[v], x);
                     }
                 }
             }
@@ -104,6 +104,22 @@ unsafe fn tile<const FORMAT: u8, const M: usize>(
         }
     }
     store(&acc, start, out);
+}
+
+/// Adds the products of four bytes to each lane. The intrinsic for it is not stable yet.
+#[target_feature(enable = "neon,dotprod")]
+fn dot(mut sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the dot-product extension is there; no memory access.
+    unsafe {
+        std::arch::asm!(
+            "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
+            sums = inout(vreg) sums,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(nomem, nostack, pure, preserves_flags),
+        );
+    }
+    sums
 }
 
 /// Four consecutive k, the `k`-th of eight, of all rows: four rows to a vector.
