@@ -37,6 +37,10 @@ pub struct EngineBuilder {
     seed: u64,
 }
 
+/// Bound of a step's time where none is set: short enough that text seems to flow, long enough that
+/// a prompt's chunks stay efficient.
+pub const DEFAULT_MAX_STEP: Duration = Duration::from_millis(200);
+
 type ThreadHook = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl EngineBuilder {
@@ -165,7 +169,7 @@ impl EngineBuilder {
     }
 
     /// Longest time that a step should take while a generation waits for its next token; prompts
-    /// are cut into chunks accordingly.
+    /// are cut into chunks accordingly. [`DEFAULT_MAX_STEP`] if not set, zero for no bound.
     #[must_use]
     pub fn max_step(mut self, time: Duration) -> Self {
         self.max_step = Some(time);
@@ -293,7 +297,8 @@ impl EngineBuilder {
             max_num_batched_tokens: runner.max_num_batched_tokens,
             prefix_caching: !self.no_prefix_caching,
             policy: self.policy,
-            max_step: self.max_step,
+            max_step: Some(self.max_step.unwrap_or(DEFAULT_MAX_STEP))
+                .filter(|time| !time.is_zero()),
             long_prefill_token_threshold: self.long_prefill_token_threshold,
             max_queued: self.max_queued,
             seed: self.seed,

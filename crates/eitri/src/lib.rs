@@ -45,7 +45,7 @@ mod prompt;
 mod resolve;
 
 pub use affinity::pin_current_thread;
-pub use builder::{EngineBuilder, PlannedEngine};
+pub use builder::{DEFAULT_MAX_STEP, EngineBuilder, PlannedEngine};
 pub use defaults::{GenerationSource, SamplingDefaults};
 pub use engine::Engine;
 pub use error::Error;

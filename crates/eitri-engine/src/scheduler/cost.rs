@@ -19,6 +19,12 @@ const SWEEPS: usize = 12;
 /// A measured time counts at most this multiple of the predicted one: one page fault storm must not
 /// shrink chunks, lasting slowness still gets through.
 const OUTLIER: f64 = 3.0;
+/// Errors above this are accidents that no margin should provide for.
+const WORST: f64 = 1.5;
+/// An error counts half in the margin after about 70 steps.
+const FADE_WORST: f64 = 0.99;
+/// Margin beside the worst error seen.
+const MARGIN: f64 = 1.08;
 const SETTLED: u64 = 8;
 /// Smallest chunk, and the first one before anything was measured.
 pub(crate) const MIN_CHUNK: usize = 16;
@@ -65,8 +71,8 @@ pub(crate) struct CostModel {
     moments: [f64; TERMS],
     /// Milliseconds per scaled feature.
     weights: [f64; TERMS],
-    /// Faded relative amount by which steps took longer than predicted.
-    excess: f64,
+    /// Largest ratio of measured to predicted time of late, fading towards 1.
+    worst: f64,
     largest_prefill: usize,
     steps: u64,
 }
@@ -78,8 +84,8 @@ impl CostModel {
         let predicted = dot(&self.weights, &x);
         let settled = self.steps >= SETTLED && load.prefill_tokens <= self.largest_prefill;
         if settled && predicted > 0.0 {
-            let excess = (y / predicted - 1.0).clamp(0.0, 1.0);
-            self.excess += 0.05 * (excess - self.excess);
+            let ratio = (y / predicted).clamp(1.0, WORST);
+            self.worst = ratio.max(1.0 + (self.worst - 1.0) * FADE_WORST);
             y = y.min(predicted * OUTLIER);
         }
         for i in 0..TERMS {
@@ -106,9 +112,10 @@ impl CostModel {
         }
     }
 
-    /// Predicted milliseconds with a margin for what the model cannot know.
+    /// Predicted milliseconds with a margin for what the model cannot know: a bound is about the
+    /// slowest steps, so the margin follows the worst recent error rather than the mean one.
     fn cautious(&self, load: &StepLoad) -> f64 {
-        let margin = 1.1 + (2.0 * self.excess).min(0.5);
+        let margin = MARGIN * self.worst.max(1.0);
         margin * dot(&self.weights, &load.features())
     }
 

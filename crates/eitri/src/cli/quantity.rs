@@ -80,13 +80,11 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     if value > 0.0 && value <= 1.0 { Ok(value) } else { Err("it must be in (0, 1]".to_owned()) }
 }
 
-/// A time above 0 in milliseconds.
+/// A time in milliseconds, 0 included.
 pub(super) fn parse_milliseconds(text: &str) -> Result<std::time::Duration, String> {
     let value: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
-    match std::time::Duration::try_from_secs_f64(value / 1e3) {
-        Ok(time) if !time.is_zero() => Ok(time),
-        _ => Err("it must be a time above 0 in milliseconds".to_owned()),
-    }
+    std::time::Duration::try_from_secs_f64(value / 1e3)
+        .map_err(|_| "it must be a time in milliseconds".to_owned())
 }
 
 /// A time in seconds, 0 included.
@@ -176,8 +174,9 @@ mod tests {
     #[test]
     fn times_shares_and_lists() {
         assert_eq!(parse_milliseconds("2.5"), Ok(Duration::from_micros(2500)));
+        assert_eq!(parse_milliseconds("0"), Ok(Duration::ZERO));
         assert_eq!(parse_seconds("0"), Ok(Duration::ZERO));
-        for text in ["0", "-1", "NaN", "inf", "x"] {
+        for text in ["-1", "NaN", "inf", "x"] {
             assert!(parse_milliseconds(text).is_err(), "{text}");
         }
         assert!(parse_seconds("-1").is_err());

@@ -73,10 +73,11 @@ pub(crate) struct ServeArgs {
     #[arg(help_heading = "Server")]
     pub(crate) shutdown_timeout: Duration,
 
-    /// Longest time that a request may wait for its next token because of another one's prompt
-    #[arg(long, value_name = "MS", value_parser = parse_milliseconds)]
+    /// Longest time that a request may wait for its next token because of another one's prompt; 0
+    /// for no bound
+    #[arg(long, value_name = "MS", value_parser = parse_milliseconds, default_value = "200")]
     #[arg(help_heading = "Scheduling")]
-    max_step_ms: Option<Duration>,
+    max_step_ms: Duration,
 
     /// Most prompt tokens of one request in one step; 0 for no limit
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Scheduling")]
@@ -166,7 +167,7 @@ impl ServeArgs {
             .prefix_caching(!self.no_enable_prefix_caching);
         let threshold = Some(self.long_prefill_token_threshold).filter(|&threshold| threshold > 0);
         let builder = set(builder, threshold, EngineBuilder::long_prefill_token_threshold);
-        let builder = set(builder, self.max_step_ms, EngineBuilder::max_step);
+        let builder = builder.max_step(self.max_step_ms);
         Ok(set(builder, self.max_num_queued_reqs, EngineBuilder::max_queued))
     }
 
