@@ -39,7 +39,8 @@ fn inspect_prints_formats_and_bytes() {
 #[test]
 fn one_shot_chat_answers_on_standard_output() {
     let model = smollm2().unwrap();
-    let arguments = ["chat", model.to_str().unwrap(), "--prompt", "What is the capital of Italy?"];
+    let question = ["--prompt", "Name three colours.", "--max-tokens", "20", "--temperature", "0"];
+    let arguments = [&["chat", model.to_str().unwrap()], &question[..]].concat();
     let (code, text, error) = run(&arguments).unwrap();
     assert_eq!(code, Some(0), "{error}");
     // Red is what llama.cpp's answer in the golden file names first, too.

@@ -1,17 +1,22 @@
-//! Greedy answers of SmolLM2 against those that llama.cpp gave for the same file.
+//! Greedy answers of SmolLM2 against those that llama.cpp gave, recorded by
+//! `golden/make_llama_cpp.py`.
 //!
-//! `golden/smollm2_llama_cpp.json` was recorded by `golden/make_llama_cpp.py`. Both programs round
-//! activations to 8 bits per group, in different order, so a choice between two nearly equal logits
-//! may differ; from there on the texts are different texts. Such a place is accepted only where
-//! llama.cpp itself saw the two tokens closer than [`NEAR_TIE`].
+//! `smollm2_llama_cpp_f32.json` is from the same weights widened to F32, with an F32 KV cache: what
+//! exact activations must reproduce. `smollm2_llama_cpp.json` is from the Q4_1 file itself, where
+//! both programs round activations to 8 bits in different ways; llama.cpp's own two recordings
+//! part in 29 of 40 answers, at margins of up to 0.36, so there only the size of the margins can
+//! be judged.
 
 use std::fs;
 
+use anyhow::{Result, ensure};
 use eitri_tests::{Server, smollm2, workspace};
 use serde_json::{Value, json};
 
-/// Largest difference of log-probability that quantised arithmetic may turn around.
-const NEAR_TIE: f64 = 0.25;
+/// Difference of log-probability that the order of f32 additions may turn around.
+const F32_TIE: f64 = 0.01;
+/// The same for 8-bit activations.
+const INT8_TIE: f64 = 0.5;
 
 fn ids(value: &Value) -> Vec<u64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
@@ -29,43 +34,58 @@ fn first_difference(ours: &[u64], case: &Value) -> Option<(usize, Option<f64>)> 
     Some((at, margin))
 }
 
-#[test]
-fn greedy_tokens_equal_those_of_llama_cpp_but_for_near_ties() {
-    let text = fs::read_to_string(workspace().join("tests/golden/smollm2_llama_cpp.json")).unwrap();
-    let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
-    assert!(cases.len() >= 40);
-    let server = Server::start(&smollm2().unwrap(), &["--served-model-name", "m"]).unwrap();
-    let (mut equal, mut ties) = (0, Vec::new());
-    for case in &cases {
+fn cases(file: &str) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(workspace().join("tests/golden").join(file))?;
+    let cases: Vec<Value> = serde_json::from_str(&text)?;
+    ensure!(cases.len() == 40, "{file} has {} cases", cases.len());
+    Ok(cases)
+}
+
+/// Number of equal answers, and text, place and margin of those that part.
+fn compare(server: &Server, cases: &[Value]) -> Result<(usize, Vec<(String, usize, Option<f64>)>)> {
+    let (mut equal, mut parted) = (0, Vec::new());
+    for case in cases {
         let body = json!({
             "model": "m", "prompt": case["ids"], "max_tokens": 64, "temperature": 0,
             "return_token_ids": true, "skip_special_tokens": false,
         });
-        let (status, answer) = server.post("/v1/completions", &body).unwrap();
-        assert_eq!(status, 200, "{answer}");
+        let (status, answer) = server.post("/v1/completions", &body)?;
+        ensure!(status == 200, "{answer}");
         let ours = ids(&answer["choices"][0]["token_ids"]);
-        assert!(!ours.is_empty(), "{answer}");
+        ensure!(!ours.is_empty(), "{answer}");
         match first_difference(&ours, case) {
             None => equal += 1,
-            Some((at, margin)) => {
-                let margin = margin.unwrap_or(f64::INFINITY);
-                assert!(
-                    margin < NEAR_TIE,
-                    "{:?}: token {at} differs, llama.cpp's margin there is {margin}",
-                    case["text"]
-                );
-                ties.push((case["text"].clone(), at, margin));
-            }
+            Some((at, margin)) => parted.push((case["text"].to_string(), at, margin)),
         }
     }
-    println!("{equal} of {} equal to the last token; near ties: {ties:#?}", cases.len());
-    assert!(equal * 2 >= cases.len(), "only {equal} of {} are equal", cases.len());
+    Ok((equal, parted))
+}
+
+#[test]
+fn exact_activations_give_the_tokens_of_llama_cpp_in_f32() {
+    let arguments =
+        ["--served-model-name", "m", "--activations", "exact", "--kv-cache-dtype", "float32"];
+    let server = Server::start(&smollm2().unwrap(), &arguments).unwrap();
+    let (equal, parted) = compare(&server, &cases("smollm2_llama_cpp_f32.json").unwrap()).unwrap();
+    println!("{equal} of 40 equal to the last token; parted: {parted:?}");
+    assert!(equal >= 38, "{parted:?}");
+    assert!(parted.iter().all(|(.., margin)| margin.is_some_and(|m| m < F32_TIE)), "{parted:?}");
+}
+
+#[test]
+fn eight_bit_activations_part_from_llama_cpp_only_where_it_hesitated() {
+    let server = Server::start(&smollm2().unwrap(), &["--served-model-name", "m"]).unwrap();
+    let (equal, parted) = compare(&server, &cases("smollm2_llama_cpp.json").unwrap()).unwrap();
+    println!("{equal} of 40 equal to the last token; parted: {parted:?}");
+    // A choice outside llama.cpp's best two has no recorded margin; that is rare.
+    let unexplained =
+        parted.iter().filter(|(.., margin)| margin.is_none_or(|m| m >= INT8_TIE)).count();
+    assert!(unexplained <= 2, "{parted:?}");
 }
 
 #[test]
 fn the_chat_route_sees_the_prompt_that_llama_cpp_saw() {
-    let text = fs::read_to_string(workspace().join("tests/golden/smollm2_llama_cpp.json")).unwrap();
-    let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let cases = cases("smollm2_llama_cpp.json").unwrap();
     let server = Server::start(&smollm2().unwrap(), &["--served-model-name", "m"]).unwrap();
     for case in &cases {
         let body = if case["kind"] == "chat" {

@@ -2,7 +2,8 @@
 
 usage: python make_llama_cpp.py BASE_URL > smollm2_llama_cpp.json
 
-BASE_URL is a `llama-server -m smollm2-135m-instruct-q4_1.gguf --parallel 1 --cache-ram 0` on this machine. Each entry has the prompt's
+BASE_URL is a `llama-server -m smollm2-135m-instruct-q4_1.gguf --parallel 1 --cache-ram 0` on this machine; for smollm2_llama_cpp_f32.json the
+file is first widened with `llama-quantize --allow-requantize IN OUT F32` and the server has `-ctk f32 -ctv f32`. Each entry has the prompt's
 token ids, the 64 (or fewer, if the model ended) generated ids, and for every generated token the two best log-probabilities, so that a test
 can tell a near tie from a mistake. Standard library only.
 """

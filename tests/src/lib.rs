@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// How long a server may take until it answers; generous, since a test machine may be busy.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 
 /// The folder of the workspace.
 pub fn workspace() -> PathBuf {
@@ -186,7 +186,7 @@ impl Drop for Server {
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(300)))
+        .timeout_global(Some(Duration::from_mins(5)))
         .build()
         .into()
 }

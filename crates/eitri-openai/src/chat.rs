@@ -22,19 +22,19 @@ pub struct ChatRequest {
     /// Older name of the same; `max_completion_tokens` wins.
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<i64>,
-    /// Return log-probabilities [false].
+    /// Return log-probabilities (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<bool>,
-    /// Candidates per token; needs `logprobs` [0].
+    /// Candidates per token; needs `logprobs` (default: 0).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub top_logprobs: Option<i64>,
-    /// End the prompt with the opening of an assistant turn [true].
+    /// End the prompt with the opening of an assistant turn (default: true).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub add_generation_prompt: Option<bool>,
-    /// Go on with the last message [false].
+    /// Go on with the last message (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub continue_final_message: Option<bool>,
-    /// Add special tokens around the rendered prompt, which holds its own [false].
+    /// Add special tokens around the rendered prompt, which holds its own (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub add_special_tokens: Option<bool>,
     /// A template in place of the model's.
@@ -43,7 +43,7 @@ pub struct ChatRequest {
     /// Further variables of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template_kwargs: Option<Map<String, Value>>,
-    /// Send the answer as it comes [false].
+    /// Send the answer as it comes (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Only with `stream`.

@@ -113,19 +113,19 @@ pub struct CompletionRequest {
     pub model: Option<String>,
     /// What is continued.
     pub prompt: Prompt,
-    /// Most tokens to generate [16].
+    /// Most tokens to generate (default: 16).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<i64>,
-    /// Put the prompt before the answer [false].
+    /// Put the prompt before the answer (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub echo: Option<bool>,
-    /// Log-probabilities of this many candidates per token [none].
+    /// Log-probabilities of this many candidates per token (default: none).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub logprobs: Option<i64>,
-    /// Add the tokens that the model wants around a prompt [true].
+    /// Add the tokens that the model wants around a prompt (default: true).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub add_special_tokens: Option<bool>,
-    /// Send the answer as it comes [false].
+    /// Send the answer as it comes (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
     /// Only with `stream`.

@@ -18,13 +18,13 @@ pub struct TokenizeRequest {
     /// Add the tokens that the model wants around a prompt [true for a text, else false].
     #[serde(deserialize_with = "lax::option")]
     pub add_special_tokens: Option<bool>,
-    /// End with the opening of an assistant turn [true].
+    /// End with the opening of an assistant turn (default: true).
     #[serde(deserialize_with = "lax::option")]
     pub add_generation_prompt: Option<bool>,
-    /// Leave the last message open [false].
+    /// Leave the last message open (default: false).
     #[serde(deserialize_with = "lax::option")]
     pub continue_final_message: Option<bool>,
-    /// Return the vocabulary entries too [false].
+    /// Return the vocabulary entries too (default: false).
     #[serde(deserialize_with = "lax::option")]
     pub return_token_strs: Option<bool>,
     /// A template in place of the model's.

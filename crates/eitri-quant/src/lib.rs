@@ -1,7 +1,7 @@
 //! Checkpoint files and what their quantisation means.
 //!
 //! A [`Checkpoint`] is a set of named tensors in GGUF or safetensors files, mapped and checked but
-//! not read. [`formats`] recognise how a weight matrix is stored and give it as a [`Matrix`]: a
+//! not read. The files in `formats` recognise how a weight matrix is stored and give it as a [`Matrix`]: a
 //! source of canonical rows, from which [`Linear`] packs what the kernels multiply. The crate knows
 //! files and formats, but no model's layers.
 //!
