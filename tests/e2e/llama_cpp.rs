@@ -2,7 +2,7 @@
 //! `golden/make_llama_cpp.py`.
 //!
 //! `smollm2_llama_cpp_f32.json` is from the same weights widened to F32, with an F32 KV cache: what
-//! exact activations must reproduce. `smollm2_llama_cpp.json` is from the Q4_1 file itself, where
+//! exact activations must reproduce. `smollm2_llama_cpp.json` is from the 4-bit file itself, where
 //! both programs round activations to 8 bits in different ways; llama.cpp's own two recordings
 //! part in 29 of 40 answers, at margins of up to 0.36, so there only the size of the margins can
 //! be judged.
@@ -41,8 +41,17 @@ fn cases(file: &str) -> Result<Vec<Value>> {
     Ok(cases)
 }
 
-/// Number of equal answers, and text, place and margin of those that part.
-fn compare(server: &Server, cases: &[Value]) -> Result<(usize, Vec<(String, usize, Option<f64>)>)> {
+/// A place where an answer leaves llama.cpp's.
+#[derive(Debug)]
+#[allow(dead_code, reason = "text and place are for the failure message")]
+struct Parting {
+    text: String,
+    at: usize,
+    margin: Option<f64>,
+}
+
+/// Number of equal answers, and where the others part.
+fn compare(server: &Server, cases: &[Value]) -> Result<(usize, Vec<Parting>)> {
     let (mut equal, mut parted) = (0, Vec::new());
     for case in cases {
         let body = json!({
@@ -55,7 +64,9 @@ fn compare(server: &Server, cases: &[Value]) -> Result<(usize, Vec<(String, usiz
         ensure!(!ours.is_empty(), "{answer}");
         match first_difference(&ours, case) {
             None => equal += 1,
-            Some((at, margin)) => parted.push((case["text"].to_string(), at, margin)),
+            Some((at, margin)) => {
+                parted.push(Parting { text: case["text"].to_string(), at, margin });
+            }
         }
     }
     Ok((equal, parted))
@@ -69,7 +80,7 @@ fn exact_activations_give_the_tokens_of_llama_cpp_in_f32() {
     let (equal, parted) = compare(&server, &cases("smollm2_llama_cpp_f32.json").unwrap()).unwrap();
     println!("{equal} of 40 equal to the last token; parted: {parted:?}");
     assert!(equal >= 38, "{parted:?}");
-    assert!(parted.iter().all(|(.., margin)| margin.is_some_and(|m| m < F32_TIE)), "{parted:?}");
+    assert!(parted.iter().all(|parting| parting.margin.is_some_and(|m| m < F32_TIE)), "{parted:?}");
 }
 
 #[test]
@@ -79,7 +90,7 @@ fn eight_bit_activations_part_from_llama_cpp_only_where_it_hesitated() {
     println!("{equal} of 40 equal to the last token; parted: {parted:?}");
     // A choice outside llama.cpp's best two has no recorded margin; that is rare.
     let unexplained =
-        parted.iter().filter(|(.., margin)| margin.is_none_or(|m| m >= INT8_TIE)).count();
+        parted.iter().filter(|parting| parting.margin.is_none_or(|m| m >= INT8_TIE)).count();
     assert!(unexplained <= 2, "{parted:?}");
 }
 
