@@ -136,7 +136,7 @@ fn unsupported_flags_and_values_are_refused_by_name() {
         (&["m", "--block-size", "32"], "[possible values: 16]"),
         (&["m", "--quantization", "awq"], "--quantization must be gguf"),
         (&["m", "--max-model-len", "1x"], "\"1x\" is not a number"),
-        (&["m", "--max-step-ms", "-1"], "--max-step-ms"),
+        (&["m", "--max-step-ms", "x"], "--max-step-ms"),
         (&["m", "--cores", "1-0"], "list of cores"),
         (&["m", "--kv-cache-dtype", "fp8"], "possible values"),
         (&["m", "--gpu-memory-utilization", "2"], "(0, 1]"),
