@@ -1,0 +1,135 @@
+"""Trains one robot model; resumable, seeded, safe to interrupt.
+
+usage: python train.py --tokenizer TOK_DIR --out RUN_DIR [--moe] [--init DENSE_RUN_DIR] [--minutes 60] [--threads 2]
+
+RUN_DIR receives state.pt every few minutes (a second start goes on from there) and loss.csv. The learning rate follows the
+share of `--minutes` that was spent computing: warm-up, plateau, linear decay over the last 40 %.
+"""
+
+import argparse
+import csv
+import pathlib
+import random
+import time
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+
+import conversation
+import model
+
+SEED = 20261124
+BRANCHES = 32
+SCENES_PER_STEP = 2
+WARM_UP_STEPS = 40
+DECAY_SHARE = 0.4
+CHECKPOINT_SECONDS = 150
+
+
+def batch_of(shape: model.Shape, tokenizer: Tokenizer, index: int) -> model.Batch:
+    """The `index`-th training batch: a pure function of the seed, so that a resumed run sees what it would have seen."""
+    scene = conversation.scene(random.Random(f"{SEED}-{index}"), "train", BRANCHES)
+    ids = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    return model.make_batch(shape, ids(scene.prefix), [(ids(b.context), ids(b.answer)) for b in scene.branches])
+
+
+def loss_of(robot: model.Robot, batch: model.Batch) -> tuple[torch.Tensor, float]:
+    """The weighted loss to minimise, and the mean loss of answer tokens to report."""
+    each = F.cross_entropy(robot.logits(robot.hidden(batch)), batch.targets, ignore_index=-100, reduction="none")
+    answers = batch.weights == 1.0
+    loss = (each * batch.weights).sum() / batch.weights.sum()
+    if robot.s.experts:
+        loss = loss + 0.01 * robot.balance()
+    return loss, float(each[answers].detach().mean())
+
+
+def optimizers(robot: model.Robot) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the layers, AdamW for embeddings and norms (and the router, whose rows are labels)."""
+    matrices, rest = [], []
+    for name, parameter in robot.named_parameters():
+        is_matrix = parameter.dim() == 2 and "embed" not in name and ".mlp.gate.weight" not in name
+        (matrices if is_matrix else rest).append(parameter)
+    return [torch.optim.Muon(matrices, lr=4e-3, momentum=0.95, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=4e-3, betas=(0.9, 0.98), weight_decay=0.0)]
+
+
+def learning_rate(step: int, share: float) -> float:
+    return min(1.0, (step + 1) / WARM_UP_STEPS) * min(1.0, max(0.02, (1.0 - share) / DECAY_SHARE))
+
+
+def init_from_dense(robot: model.Robot, run: pathlib.Path) -> None:
+    """Takes all but the feed-forward blocks from a dense run."""
+    dense = torch.load(run / "state.pt", weights_only=True)["model"]
+    own = robot.state_dict()
+    own.update({name: value for name, value in dense.items() if ".mlp." not in name})
+    robot.load_state_dict(own)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--moe", action="store_true", help="8 experts, 2 active, instead of one feed-forward block")
+    parser.add_argument("--init", type=pathlib.Path, help="dense run whose attention and embeddings to start from")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--threads", type=int, default=2)
+    a = parser.parse_args()
+    torch.set_num_threads(a.threads)
+    torch.manual_seed(SEED)
+    tokenizer = Tokenizer.from_file(str(a.tokenizer / "tokenizer.json"))
+    shape = model.Shape(vocabulary=tokenizer.get_vocab_size(), experts=8 if a.moe else 0)
+    robot = model.Robot(shape)
+    opts = optimizers(robot)
+    rates = [group["lr"] for opt in opts for group in opt.param_groups]
+    step, spent, tokens = 0, 0.0, 0
+    a.out.mkdir(parents=True, exist_ok=True)
+    if (a.out / "state.pt").exists():
+        state = torch.load(a.out / "state.pt", weights_only=True)
+        robot.load_state_dict(state["model"])
+        for opt, saved in zip(opts, state["optimizers"]):
+            opt.load_state_dict(saved)
+        step, spent, tokens = state["step"], state["spent"], state["tokens"]
+    elif a.init:
+        init_from_dense(robot, a.init)
+    print(f"{sum(p.numel() for p in robot.parameters())} parameters, from step {step}", flush=True)
+
+    def save() -> None:
+        part = a.out / "state.part"
+        torch.save({"model": robot.state_dict(), "optimizers": [o.state_dict() for o in opts], "step": step, "spent": spent, "tokens": tokens,
+                    "shape": vars(shape)}, part)
+        part.replace(a.out / "state.pt")
+
+    saved_at = spent
+    with open(a.out / "loss.csv", "a", newline="") as file:
+        log = csv.writer(file)
+        while spent < a.minutes * 60:
+            start = time.monotonic()
+            factor = learning_rate(step, spent / (a.minutes * 60))
+            for group, rate in zip((g for o in opts for g in o.param_groups), rates):
+                group["lr"] = rate * factor
+            total = 0.0
+            for i in range(SCENES_PER_STEP):
+                batch = batch_of(shape, tokenizer, step * SCENES_PER_STEP + i)
+                loss, answer_loss = loss_of(robot, batch)
+                (loss / SCENES_PER_STEP).backward()
+                total += answer_loss / SCENES_PER_STEP
+                tokens += batch.tokens.numel()
+            torch.nn.utils.clip_grad_norm_(robot.parameters(), 1.0)
+            for opt in opts:
+                opt.step()
+                opt.zero_grad()
+            step += 1
+            spent += min(time.monotonic() - start, 30.0)  # a paused process has not computed
+            log.writerow([step, tokens, round(spent, 1), round(total, 5)])
+            if step % 20 == 0:
+                file.flush()
+                print(f"step {step}  tokens {tokens / 1e6:.2f} M  {spent / 60:.1f} min  answer loss {total:.4f}", flush=True)
+            if spent - saved_at > CHECKPOINT_SECONDS:
+                save()
+                saved_at = spent
+    save()
+
+
+if __name__ == "__main__":
+    main()

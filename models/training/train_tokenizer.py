@@ -1,0 +1,62 @@
+"""Trains the byte-level BPE that both robot models share, with Qwen3's pre-tokenizer and special tokens.
+
+usage: python train_tokenizer.py OUT_DIR [--vocabulary 2560] [--scenes 3000]
+"""
+
+import argparse
+import json
+import pathlib
+import random
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+import conversation
+
+# The split of Qwen2's and Qwen3's tokenizers.
+SPLIT = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+# Names and flags of Qwen3: tags of tools and thinking stay in the text when special tokens are skipped.
+SPECIAL = [("<|endoftext|>", True), ("<|im_start|>", True), ("<|im_end|>", True), ("<tool_call>", False), ("</tool_call>", False),
+           ("<tool_response>", False), ("</tool_response>", False), ("<think>", False), ("</think>", False)]
+
+
+def corpus(scenes: int):
+    rng = random.Random(20261124)
+    for _ in range(scenes):
+        scene = conversation.scene(rng, "train", 24)
+        # The tools block is constant; once in a while is enough for its merges to be learnt.
+        yield scene.prefix if rng.random() < 0.3 else scene.system
+        for branch in scene.branches:
+            yield branch.context + branch.answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--vocabulary", type=int, default=2560)
+    parser.add_argument("--scenes", type=int, default=3000)
+    arguments = parser.parse_args()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(SPLIT), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=arguments.vocabulary - len(SPECIAL), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    def without_tags(text: str) -> str:
+        for name, _ in SPECIAL:
+            text = text.replace(name, "\n")
+        return text
+    tokenizer.train_from_iterator((without_tags(t) for t in corpus(arguments.scenes)), trainer)
+    for name, special in SPECIAL:
+        token = AddedToken(name, special=special, normalized=False)
+        (tokenizer.add_special_tokens if special else tokenizer.add_tokens)([token])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(arguments.out / "tokenizer.json"))
+    template = pathlib.Path(__file__).with_name("chat_template.jinja").read_text()
+    config = {"tokenizer_class": "Qwen2Tokenizer", "add_bos_token": False, "add_prefix_space": False, "bos_token": None, "eos_token": "<|im_end|>",
+              "pad_token": "<|endoftext|>", "unk_token": None, "model_max_length": 4096, "clean_up_tokenization_spaces": False, "chat_template": template}
+    (arguments.out / "tokenizer_config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+    print(f"{tokenizer.get_vocab_size()} tokens")
+
+
+if __name__ == "__main__":
+    main()
