@@ -56,21 +56,34 @@ class Attention(nn.Module):
         self.q_norm, self.k_norm = RmsNorm(s.head_dim, s.eps), RmsNorm(s.head_dim, s.eps)
 
     def forward(self, x, batch):
-        s = self.s
+        """Attention of x [tokens, hidden]: causal in the prefix; a branch sees the prefix and, causally, itself.
+
+        Scores against the prefix are one product for all branches, since they share its keys; heads are laid out
+        [kv head, token and query head of its group, ...], so that no key or value is ever repeated.
+        """
+        s, p = self.s, batch.prefix
         q = rotate(self.q_norm(self.q_proj(x).view(-1, s.heads, s.head_dim)), batch.cos, batch.sin)
-        k = rotate(self.k_norm(self.k_proj(x).view(-1, s.kv_heads, s.head_dim)), batch.cos, batch.sin)
-        v = self.v_proj(x).view(-1, s.kv_heads, s.head_dim)
-        p = batch.prefix
-        head = F.scaled_dot_product_attention(*(t[None, :p].transpose(1, 2) for t in (q, k, v)), is_causal=True, enable_gqa=True)
-        out = [head[0].transpose(0, 1).reshape(p, -1)]
+        k = rotate(self.k_norm(self.k_proj(x).view(-1, s.kv_heads, s.head_dim)), batch.cos, batch.sin).transpose(0, 1)
+        v = self.v_proj(x).view(-1, s.kv_heads, s.head_dim).transpose(0, 1)
+        group = s.heads // s.kv_heads
+        q = (q * s.head_dim ** -0.5).view(-1, s.kv_heads, group, s.head_dim).permute(1, 0, 2, 3).reshape(s.kv_heads, -1, s.head_dim)
+        parts = []
+        if p:
+            scores = (q[:, : p * group] @ k[:, :p].mT).masked_fill_(~batch.prefix_mask.repeat_interleave(group, 0), -torch.inf)
+            parts.append(scores.softmax(-1) @ v[:, :p])
+        shared = q[:, p * group :] @ k[:, :p].mT
         for bucket in batch.buckets:
-            n, length = bucket.index.shape
-            own = [t[bucket.index].transpose(1, 2) for t in (q, k, v)]
-            shared = [t[None, :p].transpose(1, 2).expand(n, -1, -1, -1) for t in (k, v)]
-            keys, values = torch.cat([shared[0], own[1]], 2), torch.cat([shared[1], own[2]], 2)
-            y = F.scaled_dot_product_attention(own[0], keys, values, attn_mask=bucket.mask, enable_gqa=True)
-            out.append(y.transpose(1, 2).reshape(n * length, -1)[bucket.kept])
-        return self.o_proj(torch.cat(out))
+            n, length, at = bucket.rows, bucket.length, bucket.start
+            rows = (s.kv_heads, n, length * group)
+            tokens = slice(at, at + n * length)
+            own_k, own_v = (t[:, tokens].reshape(s.kv_heads, n, length, s.head_dim) for t in (k, v))
+            own = q[:, at * group : (at + n * length) * group].view(*rows, s.head_dim) @ own_k.mT
+            own = own.masked_fill(~bucket.mask.repeat_interleave(group, 0), -torch.inf)
+            first = (at - p) * group
+            weights = torch.cat([shared[:, first : first + n * length * group].view(*rows, p), own], -1).softmax(-1)
+            parts.append((weights[..., :p].flatten(1, 2) @ v[:, :p]) + (weights[..., p:] @ own_v).flatten(1, 2))
+        y = torch.cat(parts, 1).view(s.kv_heads, -1, group, s.head_dim).permute(1, 0, 2, 3).reshape(x.shape[0], -1)
+        return self.o_proj(y)
 
 
 class Mlp(nn.Module):
@@ -94,17 +107,15 @@ class Experts(nn.Module):
         self.experts = nn.ModuleList(Mlp(s.hidden, s.expert_intermediate) for _ in range(s.experts))
 
     def forward(self, x):
+        s = self.s
         probability = self.gate(x).softmax(-1)
-        weight, chosen = probability.topk(self.s.active, -1)
+        weight, chosen = probability.topk(s.active, -1)
         weight = weight / weight.sum(-1, keepdim=True)
-        out = torch.zeros_like(x)
-        share = torch.zeros(self.s.experts)
-        for e, expert in enumerate(self.experts):
-            token, slot = (chosen == e).nonzero(as_tuple=True)
-            share[e] = token.numel() / x.shape[0]
-            if token.numel():
-                out = out.index_add(0, token, expert(x[token]) * weight[token, slot, None])
-        self.balance = (share * probability.mean(0)).sum() * self.s.experts / self.s.active
+        order = chosen.flatten().argsort(stable=True)  # slots by expert: one gather, one scatter
+        token, counts = order // s.active, chosen.flatten().bincount(minlength=s.experts)
+        made = torch.cat([expert(rows) for expert, rows in zip(self.experts, x.index_select(0, token).split(counts.tolist()))])
+        out = torch.zeros_like(x).index_add(0, token, made * weight.flatten().index_select(0, order)[:, None])
+        self.balance = (counts / x.shape[0] * probability.mean(0)).sum() * s.experts / s.active
         return out
 
 
@@ -134,14 +145,12 @@ class Robot(nn.Module):
                 std = 0.02 if "embed" in name else parameter.shape[1] ** -0.5
                 nn.init.normal_(parameter, std=std * (0.5 if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0))
 
-    def hidden(self, batch):
+    def forward(self, batch):
+        """Logits [learnt positions, vocabulary]: only where something is to be learnt or judged."""
         x = self.embed_tokens(batch.tokens)
         for layer in self.layers:
             x = layer(x, batch)
-        return self.norm(x)
-
-    def logits(self, hidden):
-        return hidden @ self.embed_tokens.weight.T
+        return self.norm(x.index_select(0, batch.learnt)) @ self.embed_tokens.weight.T
 
     def balance(self):
         return sum(layer.mlp.balance for layer in self.layers) / len(self.layers)
@@ -149,50 +158,55 @@ class Robot(nn.Module):
 
 @dataclass
 class Bucket:
-    """Conversations of similar length, padded to a rectangle."""
+    """Conversations of similar length as a rectangle of the flat tokens, padded at the ends of its rows.
 
-    index: torch.Tensor  # [n, length] into the flat tokens
-    mask: torch.Tensor  # [n, 1, length, prefix + length], true where attention is allowed
-    kept: torch.Tensor  # positions of the rectangle that are real, in flat order
+    Padding needs no mask of its own: it stands after all that is real, and nothing is learnt from it.
+    """
+
+    start: int  # in the flat tokens
+    rows: int
+    length: int
+    mask: torch.Tensor  # [length, length], true where attention is allowed
 
 
 @dataclass
 class Batch:
+    """A prefix and its branches, flat: the prefix, then bucket after bucket."""
+
     tokens: torch.Tensor
     prefix: int
+    prefix_mask: torch.Tensor  # [prefix, prefix]
     cos: torch.Tensor
     sin: torch.Tensor
     buckets: list[Bucket]
-    targets: torch.Tensor  # next token, or -100 where nothing is learnt
+    learnt: torch.Tensor  # positions whose next token counts
+    targets: torch.Tensor  # the next tokens there
     weights: torch.Tensor
+    owner: torch.Tensor  # the branch to which each learnt position belongs, by its place in the list given
 
 
-def make_batch(s: Shape, prefix: list[int], branches: list[tuple[list[int], list[int]]], context_weight: float = 0.1, width: int = 8) -> Batch:
-    """`branches` are (context ids, answer ids); answers count 1, contexts `context_weight`."""
-    branches = sorted(branches, key=lambda b: len(b[0]) + len(b[1]))
-    tokens, positions = list(prefix), list(range(len(prefix)))
-    targets = prefix[1:] + [-100]
-    weights = [context_weight * 0.2] * len(prefix)
-    buckets, p = [], len(prefix)
-    for start in range(0, len(branches), width):
-        group = branches[start : start + width]
-        lengths = torch.tensor([len(c) + len(a) for c, a in group])
-        longest = int(lengths.max())
-        index = torch.zeros(len(group), longest, dtype=torch.long)
-        for i, (context, answer) in enumerate(group):
+def make_batch(s: Shape, prefix: list[int], branches: list[tuple[list[int], list[int]]], context_weight: float = 0.0, width: int = 4) -> Batch:
+    """`branches` are (context ids, answer ids); answers count 1, contexts `context_weight`, the prefix nothing."""
+    by_length = sorted(range(len(branches)), key=lambda i: len(branches[i][0]) + len(branches[i][1]))
+    p = len(prefix)
+    tokens, positions = list(prefix), list(range(p))
+    learnt, targets, weights, owner, buckets = [], [], [], [], []
+    for first in range(0, len(by_length), width):
+        group = by_length[first : first + width]
+        length = max(len(branches[i][0]) + len(branches[i][1]) for i in group)
+        buckets.append(Bucket(len(tokens), len(group), length, torch.ones(length, length, dtype=torch.bool).tril()))
+        for i in group:
+            context, answer = branches[i]
             ids = context + answer
-            index[i, : len(ids)] = torch.arange(len(tokens), len(tokens) + len(ids))
-            tokens += ids
-            positions += range(p, p + len(ids))
-            targets += ids[1:] + [-100]
-            weights += [context_weight] * (len(context) - 1) + [1.0] * (len(answer) + 1)
-        column = torch.arange(longest)
-        own = (column[None, :] <= column[:, None])[None] & (column[None, None, :] < lengths[:, None, None])
-        own = own | torch.eye(longest, dtype=torch.bool)[None]  # a padded row attends to itself: no NaN
-        mask = torch.cat([torch.ones(len(group), longest, p, dtype=torch.bool), own], -1)[:, None]
-        kept = (column[None, :] < lengths[:, None]).flatten().nonzero()[:, 0]
-        buckets.append(Bucket(index, mask, kept))
-    position = torch.tensor(positions, dtype=torch.float32)
+            begin = 0 if context_weight else len(context) - 1
+            at = len(tokens)
+            learnt += range(at + begin, at + len(ids) - 1)
+            targets += ids[begin + 1 :]
+            weights += [context_weight] * (len(context) - 1 - begin) + [1.0] * len(answer)
+            owner += [i] * (len(ids) - 1 - begin)
+            tokens += ids + [0] * (length - len(ids))
+            positions += range(p, p + length)
     frequency = s.theta ** (-torch.arange(0, s.head_dim, 2, dtype=torch.float32) / s.head_dim)
-    angle = position[:, None] * frequency[None]
-    return Batch(torch.tensor(tokens), p, angle.cos(), angle.sin(), buckets, torch.tensor(targets), torch.tensor(weights))
+    angle = torch.tensor(positions, dtype=torch.float32)[:, None] * frequency[None]
+    return Batch(torch.tensor(tokens), p, torch.ones(p, p, dtype=torch.bool).tril(), angle.cos(), angle.sin(), buckets,
+                 torch.tensor(learnt), torch.tensor(targets), torch.tensor(weights), torch.tensor(owner))

@@ -14,13 +14,29 @@ THINGS = ("cup mug bottle box bag book pen pencil ball block cube cylinder plate
           "hat scarf umbrella helmet mask wallet watch clock vase candle plant pillow blanket rope chain "
           "hose pipe valve magnet marker eraser dice domino flag bell whistle funnel beaker flask vial "
           "swab syringe pipette clamp spring lever switch fuse bulb plug adapter charger speaker").split()
+COMPOUNDS = ("water bottle|coffee mug|tennis ball|first aid kit|tool box|remote control|power drill|paint brush|cardboard box|lunch box|soup bowl|"
+             "wine glass|door handle|garden hose|spray can|salt shaker|tea towel|hand drill|circuit board|test tube|petri dish|cutting board|"
+             "teddy bear|rubber duck|rubber band|paper clip|fire extinguisher|hard drive|light bulb|plastic bag|measuring tape|post-it notes|"
+             "safety goggles|allen key|phone charger|pencil case|coffee filter|rolling pin|dust pan|bar of soap").split("|")
+CONTAINERS = "cup mug bottle box bag can jar tin tray basket bucket crate pack roll bowl plate".split()
+STUFF = ("water tea coffee milk juice rice sugar salt screws nails bolts paint sand flour tape wire paper soup cereal apples "
+         "oranges tools parts batteries").split()
+PEOPLE = "Anna Ben Clara David Emma Farid Grace Hugo Ines Jonas Keiko Liam Maria Noah Olga Priya Quentin Rosa Sven Tara Umar Vera Wei Yusuf Zoe".split()
 ROOMS = ("kitchen bathroom bedroom office workshop garage hallway lobby library laboratory warehouse garden "
          "balcony terrace cellar attic pantry nursery studio canteen corridor lounge gym infirmary archive "
          "greenhouse storeroom showroom classroom reception").split()
 SPOTS = ("table shelf desk bench counter rack cabinet drawer cart pallet conveyor stand platform bin chair "
          "sofa bed windowsill door gate window printer sink fridge oven dock charger lift elevator stairs "
          "ramp locker trolley workbench tray basket box crate hook stool").split()
+SITES = ("charging station|loading dock|meeting room|front door|back door|coffee machine|dining room|living room|conference room|server room|"
+         "break room|waiting room|parking lot|car park|main entrance|fire exit|assembly line|test bench|tool rack|home base|packing area|"
+         "welding cell|clean room|laundry room|utility room|guest room|reading corner|information desk|front desk|cold store|paint shop|control room|"
+         "goods lift").split("|")
+SURFACES = ("coffee table|kitchen table|kitchen counter|top shelf|bottom shelf|side table|tool rack|conveyor belt|work surface|bedside table|"
+            "bookshelf|window ledge|dish rack|recycling bin|rubbish bin|trash can|washing basket|dining table|top drawer|bottom drawer|floor|ground|"
+            "left tray|right tray").split("|")
 DIRECTIONS = "north south east west left right front back upper lower inner outer first second third".split()
+NUMBERED = "room station bay shelf zone gate dock aisle rack lab point area".split()
 _CONSONANTS = "b d f g h k l m n p r s t v z".split()
 _VOWELS = "a e i o u".split()
 
@@ -39,12 +55,18 @@ def thing(rng: random.Random) -> str:
     kind = rng.random()
     if kind < 0.15:
         return rng.choice(THINGS)
-    if kind < 0.50:
+    if kind < 0.42:
         return f"{rng.choice(COLOURS)} {rng.choice(THINGS)}"
-    if kind < 0.75:
+    if kind < 0.60:
         return f"{rng.choice(QUALITIES)} {rng.choice(THINGS)}"
-    if kind < 0.85:
+    if kind < 0.68:
         return f"{rng.choice(QUALITIES)} {rng.choice(COLOURS)} {rng.choice(THINGS)}"
+    if kind < 0.76:
+        return rng.choice(["", "", rng.choice(COLOURS) + " ", rng.choice(QUALITIES) + " "]) + rng.choice(COMPOUNDS)
+    if kind < 0.81:
+        return f"{rng.choice(CONTAINERS)} of {rng.choice(STUFF)}"
+    if kind < 0.84:
+        return f"{rng.choice(['box', 'part', 'bin', 'sample', 'tube', 'crate'])} {rng.choice('ABCDEFGH')}{rng.choice(['', str(rng.randint(1, 9))])}"
     if kind < 0.93:
         return f"{_invented(rng)} {rng.choice(THINGS)}"
     return _invented(rng)
@@ -53,18 +75,22 @@ def thing(rng: random.Random) -> str:
 def place(rng: random.Random) -> str:
     """A name such as "kitchen", "north dock" or "room 12" without its article."""
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.20:
         return rng.choice(ROOMS)
-    if kind < 0.45:
+    if kind < 0.32:
         return rng.choice(SPOTS)
-    if kind < 0.60:
+    if kind < 0.47:
+        return rng.choice(SITES)
+    if kind < 0.51:
+        return f"{rng.choice(PEOPLE)}'s {rng.choice(['desk', 'office', 'room', 'table', 'bench', 'place', 'workbench'])}"
+    if kind < 0.62:
         return f"{rng.choice(ROOMS)} {rng.choice(SPOTS)}"
-    if kind < 0.72:
+    if kind < 0.74:
         return f"{rng.choice(DIRECTIONS)} {rng.choice(ROOMS + SPOTS)}"
     if kind < 0.80:
         return f"{rng.choice(COLOURS)} {rng.choice(SPOTS)}"
     if kind < 0.88:
-        return f"{rng.choice(['room', 'station', 'bay', 'shelf', 'zone', 'gate'])} {rng.randint(1, 40)}"
+        return f"{rng.choice(NUMBERED)} {rng.choice([str(rng.randint(1, 40)), rng.choice('ABCDEF'), rng.choice('ABCDEF') + str(rng.randint(1, 9))])}"
     if kind < 0.94:
         return f"{_invented(rng)} {rng.choice(ROOMS + SPOTS)}"
     return _invented(rng)
@@ -73,15 +99,25 @@ def place(rng: random.Random) -> str:
 def spot(rng: random.Random) -> str:
     """Where a thing can be put."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.34:
         return rng.choice(SPOTS)
-    if kind < 0.60:
+    if kind < 0.50:
+        return rng.choice(SURFACES)
+    if kind < 0.62:
         return f"{rng.choice(COLOURS)} {rng.choice(SPOTS)}"
-    if kind < 0.75:
+    if kind < 0.74:
         return f"{rng.choice(ROOMS)} {rng.choice(SPOTS)}"
-    if kind < 0.88:
+    if kind < 0.83:
         return f"{rng.choice(DIRECTIONS)} {rng.choice(SPOTS)}"
+    if kind < 0.90:
+        return f"{rng.choice(['shelf', 'rack', 'bay', 'bin', 'tray', 'slot', 'drawer'])} {rng.choice([str(rng.randint(1, 20)), rng.choice('ABCDEF')])}"
     return f"{_invented(rng)} {rng.choice(SPOTS)}"
+
+
+def bare(name: str) -> bool:
+    """Whether people say the name without an article: "room 12", "bay C", "Anna's desk"."""
+    last = name.split()[-1]
+    return "'s " in name or last[-1].isdigit() or (len(last) == 1 and last.isupper())
 
 
 def draw(rng: random.Random, make, split: str) -> str:
