@@ -15,17 +15,21 @@ use serde_json::{Value, json};
 
 /// Difference of log-probability that the order of f32 additions may turn around.
 const F32_TIE: f64 = 0.01;
-/// The same for 8-bit activations.
-const INT8_TIE: f64 = 0.5;
+/// The same for 8-bit activations: a little more than llama.cpp's own largest.
+const INT8_TIE: f64 = 0.4;
 
 fn ids(value: &Value) -> Vec<u64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_u64).collect()
 }
 
-/// Position of the first difference, with llama.cpp's margin between its choice and ours there.
+/// Position of the first difference, with llama.cpp's margin between its choice and ours there. An
+/// answer that ends earlier than the other parts where it ends.
 fn first_difference(ours: &[u64], case: &Value) -> Option<(usize, Option<f64>)> {
     let theirs = ids(&case["tokens"]);
-    let at = ours.iter().zip(&theirs).position(|(a, b)| a != b)?;
+    let shorter = ours.len().min(theirs.len());
+    let Some(at) = (0..shorter).find(|&i| ours[i] != theirs[i]) else {
+        return (ours.len() != theirs.len()).then_some((shorter, None));
+    };
     let top = case["top"][at].as_array()?;
     let logprob = |id: u64| {
         top.iter().find(|entry| entry[0].as_u64() == Some(id)).and_then(|entry| entry[1].as_f64())

@@ -20,9 +20,9 @@ const SWEEPS: usize = 12;
 /// shrink chunks, lasting slowness still gets through.
 const OUTLIER: f64 = 3.0;
 /// Errors above this are accidents that no margin should provide for.
-const WORST: f64 = 1.5;
+const MAX_EXCESS: f64 = 0.5;
 /// An error counts half in the margin after about 70 steps.
-const FADE_WORST: f64 = 0.99;
+const FADE_EXCESS: f64 = 0.99;
 /// Margin beside the worst error seen.
 const MARGIN: f64 = 1.08;
 const SETTLED: u64 = 8;
@@ -71,8 +71,8 @@ pub(crate) struct CostModel {
     moments: [f64; TERMS],
     /// Milliseconds per scaled feature.
     weights: [f64; TERMS],
-    /// Largest ratio of measured to predicted time of late, fading towards 1.
-    worst: f64,
+    /// Largest amount of late, relative to the prediction, by which a step took longer; fades.
+    excess: f64,
     largest_prefill: usize,
     steps: u64,
 }
@@ -84,8 +84,8 @@ impl CostModel {
         let predicted = dot(&self.weights, &x);
         let settled = self.steps >= SETTLED && load.prefill_tokens <= self.largest_prefill;
         if settled && predicted > 0.0 {
-            let ratio = (y / predicted).clamp(1.0, WORST);
-            self.worst = ratio.max(1.0 + (self.worst - 1.0) * FADE_WORST);
+            let excess = (y / predicted - 1.0).clamp(0.0, MAX_EXCESS);
+            self.excess = excess.max(self.excess * FADE_EXCESS);
             y = y.min(predicted * OUTLIER);
         }
         for i in 0..TERMS {
@@ -115,7 +115,7 @@ impl CostModel {
     /// Predicted milliseconds with a margin for what the model cannot know: a bound is about the
     /// slowest steps, so the margin follows the worst recent error rather than the mean one.
     fn cautious(&self, load: &StepLoad) -> f64 {
-        let margin = MARGIN * self.worst.max(1.0);
+        let margin = MARGIN * (1.0 + self.excess);
         margin * dot(&self.weights, &load.features())
     }
 

@@ -50,12 +50,9 @@ pub(crate) async fn create(
     let arrival = Instant::now();
     state.check_model(request.model.as_deref())?;
     unsupported::check_completion(&request.other)?;
-    let usage = stream_mode(request.stream, request.stream_options, state.config())?;
+    let usage =
+        stream_mode(request.stream, request.stream_options, &request.sampling, state.config())?;
     let wanted = wanted(&request, &state)?;
-    if usage.is_some() && request.sampling.prompt_logprobs.is_some() {
-        let message = "prompt_logprobs cannot be streamed: leave out stream or prompt_logprobs";
-        return Err(ApiError::field("prompt_logprobs", message));
-    }
     let spec = Spec::new(&request.sampling, wanted, &state)?;
     let envelope = Envelope::new("cmpl", &headers, request.sampling.request_id.as_deref(), &state);
     let mut shown = Shown {

@@ -9,7 +9,7 @@ pub(crate) mod models;
 pub(crate) mod tokenize;
 
 use axum::http::HeaderMap;
-use eitri_openai::StreamOptions;
+use eitri_openai::{SamplingFields, StreamOptions};
 use uuid::Uuid;
 
 use crate::{ApiError, AppState, ServerConfig, state::unix_seconds};
@@ -44,6 +44,7 @@ struct StreamUsage {
 fn stream_mode(
     stream: Option<bool>,
     options: Option<StreamOptions>,
+    sampling: &SamplingFields,
     config: &ServerConfig,
 ) -> Result<Option<StreamUsage>, ApiError> {
     if !stream.unwrap_or(false) {
@@ -52,6 +53,10 @@ fn stream_mode(
             return Err(ApiError::field("stream_options", message));
         }
         return Ok(None);
+    }
+    if sampling.prompt_logprobs.is_some() {
+        let message = "prompt_logprobs cannot be streamed: leave out stream or prompt_logprobs";
+        return Err(ApiError::field("prompt_logprobs", message));
     }
     let options = options.unwrap_or_default();
     let at_end = config.force_include_usage || options.include_usage.unwrap_or(false);
