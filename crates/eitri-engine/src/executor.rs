@@ -17,6 +17,9 @@ pub struct ExecutorError {
 /// `submit` may return before the work is done; `collect` waits for the oldest submitted step.
 /// The engine keeps at most one step in flight.
 ///
+/// A plan with a [`crate::StepLimit`] may be carried out in part: the executor looks at the time while it
+/// computes, and where it would be late it leaves out tokens from the end.
+///
 /// A plan may have no rows: it then only releases. After an error or a panic the engine cannot know
 /// how far the plan was applied, so the next plan releases every sequence that the failed one
 /// released, admitted or computed; ids that the executor does not hold are to be ignored.

@@ -87,8 +87,12 @@ pub(crate) struct Submission {
     pub(crate) request: Request,
     pub(crate) events: mpsc::Sender<TokenEvent>,
     pub(crate) ticket: QueueTicket,
+    pub(crate) unwanted: Unwanted,
     pub(crate) submitted: Instant,
 }
+
+/// Which continuations of a request the client has given up, by index.
+pub(crate) type Unwanted = Arc<[AtomicBool]>;
 
 impl Intake {
     pub(crate) fn new(config: &EngineConfig) -> Self {
@@ -138,7 +142,9 @@ impl Intake {
         }
         let reserved = RESERVED_EVENTS * request.n as usize;
         let (events, receiver) = mpsc::channel(BUFFERED_EVENTS + reserved);
-        let stream = TokenStream::new(receiver, request.n, request.prompt.len(), Arc::clone(self));
-        Ok((Submission { request, events, ticket, submitted }, stream))
+        let unwanted: Unwanted = (0..request.n).map(|_| AtomicBool::new(false)).collect();
+        let (prompt, intake) = (request.prompt.len(), Arc::clone(self));
+        let stream = TokenStream::new(receiver, Arc::clone(&unwanted), prompt, intake);
+        Ok((Submission { request, events, ticket, unwanted, submitted }, stream))
     }
 }

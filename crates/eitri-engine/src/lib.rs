@@ -30,7 +30,7 @@ pub use intake::SubmitError;
 pub use params::{ParamError, SamplingParams};
 pub use plan::{
     Admission, BlockCopy, BlockId, PromptLogprobs, RowFailure, Sampled, ScheduledRow, SequenceId,
-    StepOutput, StepPlan, TokenLogprobs,
+    StepLimit, StepOutput, StepPlan, TokenLogprobs,
 };
 pub use request::{FinishReason, GeneratedToken, Request, RequestTiming, TokenEvent, TokenUsage};
 pub use sim::SimExecutor;

@@ -2,7 +2,7 @@
 //!
 //! All lists are flat and reused from step to step, so that steady-state decoding allocates nothing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crate::{SamplingParams, TokenId};
 
@@ -57,6 +57,16 @@ pub struct BlockCopy {
     pub tokens: usize,
 }
 
+/// How long a step should take, and what may be left out for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepLimit {
+    /// From `submit` to the end of `collect`.
+    pub time: Duration,
+    /// How many of the first tokens are computed in any case: all decoding rows, and enough of a
+    /// prompt that it gets on.
+    pub tokens: usize,
+}
+
 /// One step, to be carried out in the order of the fields.
 #[derive(Debug, Clone, Default)]
 pub struct StepPlan {
@@ -72,6 +82,9 @@ pub struct StepPlan {
     pub rows: Vec<ScheduledRow>,
     /// Token ids of all rows, in order.
     pub tokens: Vec<TokenId>,
+    /// Present when somebody waits for a next token while prompts are computed. The executor may
+    /// then leave out tokens from the end of `tokens`; see [`StepOutput::computed`].
+    pub limit: Option<StepLimit>,
     /// Blocks appended to the rows' block tables, in order. For an admitted sequence these include
     /// the blocks of its prefix-cache hit.
     pub new_blocks: Vec<BlockId>,
@@ -85,6 +98,7 @@ impl StepPlan {
         self.copies.clear();
         self.rows.clear();
         self.tokens.clear();
+        self.limit = None;
         self.new_blocks.clear();
     }
 
@@ -151,6 +165,9 @@ pub struct RowFailure {
 pub struct StepOutput {
     /// The step this answers.
     pub step: u64,
+    /// How many of the plan's tokens were computed if not all, which only a [`StepLimit`] allows. A
+    /// row that was cut keeps its first tokens and its blocks, and gives no token.
+    pub computed: Option<usize>,
     /// One entry per row with `sample`, in the order of the rows, less the failed ones.
     pub sampled: Vec<Sampled>,
     /// Prompt log-probabilities of rows that asked for them.
@@ -162,6 +179,7 @@ pub struct StepOutput {
 impl StepOutput {
     /// Empties all lists and keeps their memory.
     pub fn clear(&mut self) {
+        self.computed = None;
         self.sampled.clear();
         self.prompt_logprobs.clear();
         self.failed.clear();

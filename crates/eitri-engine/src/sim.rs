@@ -14,6 +14,8 @@ use crate::{
 
 /// Runs before a step; may wait, fail or panic in the executor's place.
 type StepHook = Box<dyn FnMut(&StepPlan) -> Result<(), String> + Send>;
+/// Says for a step with a limit how many tokens are computed.
+type CutHook = Box<dyn FnMut(&StepPlan) -> usize + Send>;
 /// Says for a row whether and how it fails alone.
 type RowHook = Box<dyn FnMut(&ScheduledRow) -> Option<String> + Send>;
 
@@ -40,6 +42,7 @@ pub struct SimExecutor {
     sequences: HashMap<SequenceId, SimSequence>,
     on_step: Option<StepHook>,
     on_row: Option<RowHook>,
+    on_limit: Option<CutHook>,
     /// After a failed step, releases may name sequences that are not held.
     lenient: bool,
     last_step: u64,
@@ -84,6 +87,7 @@ impl SimExecutor {
             sequences: HashMap::new(),
             on_step: None,
             on_row: None,
+            on_limit: None,
             lenient: false,
             last_step: 0,
             output: StepOutput::default(),
@@ -108,6 +112,14 @@ impl SimExecutor {
         hook: impl FnMut(&ScheduledRow) -> Option<String> + Send + 'static,
     ) -> Self {
         self.on_row = Some(Box::new(hook));
+        self
+    }
+
+    /// Calls `hook` for each step with a [`crate::StepLimit`]; it says how many tokens there was time
+    /// for, and the limit's own number are computed in any case.
+    #[must_use]
+    pub fn on_limit(mut self, hook: impl FnMut(&StepPlan) -> usize + Send + 'static) -> Self {
+        self.on_limit = Some(Box::new(hook));
         self
     }
 
@@ -144,8 +156,13 @@ impl SimExecutor {
         for row in &plan.rows {
             self.append_blocks(row, plan)?;
         }
+        if let (Some(hook), Some(limit)) = (&mut self.on_limit, plan.limit) {
+            let tokens = hook(plan).max(limit.tokens);
+            self.output.computed = Some(tokens).filter(|&tokens| tokens < plan.tokens.len());
+        }
+        let computed = self.output.computed.unwrap_or(usize::MAX);
         for row in &plan.rows {
-            self.compute(row, plan)?;
+            self.compute(row, plan, computed)?;
         }
         if let Some(admission) = plan.admitted.iter().find(|a| self.sequences[&a.id].next.is_none())
         {
@@ -229,7 +246,12 @@ impl SimExecutor {
         Ok(())
     }
 
-    fn compute(&mut self, row: &ScheduledRow, plan: &StepPlan) -> Result<(), String> {
+    fn compute(
+        &mut self,
+        row: &ScheduledRow,
+        plan: &StepPlan,
+        computed: usize,
+    ) -> Result<(), String> {
         let Some(sequence) = self.sequences.get_mut(&row.id) else {
             return Err(format!("{row:?} of a sequence that is not held"));
         };
@@ -242,8 +264,10 @@ impl SimExecutor {
         {
             return Err(format!("{row:?} does not fit {sequence:?}"));
         }
+        let kept = row.len.min(computed.saturating_sub(row.token_offset));
+        let end = row.start + kept;
         sequence.next = Some(end);
-        for position in 0..end {
+        for position in 0..if kept > 0 { end } else { 0 } {
             let block = sequence.blocks[position / self.block_size].0 as usize;
             let slot = block * self.block_size + position % self.block_size;
             if position >= row.start {
@@ -265,7 +289,7 @@ impl SimExecutor {
             self.output.failed.push(RowFailure { id: row.id, message });
             return Ok(());
         }
-        self.answer(row);
+        self.answer(&ScheduledRow { len: kept, sample: row.sample && kept == row.len, ..*row });
         Ok(())
     }
 

@@ -67,6 +67,8 @@ pub struct EngineStats {
     pub preemptions: u64,
     /// Blocks copied because another holder or the cache keeps the original.
     pub block_copies: u64,
+    /// Steps whose end the executor left out to keep `max_step`.
+    pub cut_steps: u64,
     /// Steps carried out.
     pub steps: u64,
     /// Failed steps.

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::sync::mpsc;
 
-use crate::{FinishReason, RequestTiming, TokenEvent, TokenUsage, intake::Intake};
+use crate::{
+    FinishReason, RequestTiming, TokenEvent, TokenUsage,
+    intake::{Intake, Unwanted},
+};
 
 /// Events of one request. Dropping it aborts what is not finished.
 ///
@@ -20,19 +23,20 @@ pub struct TokenStream {
     open: Vec<Option<TokenUsage>>,
     num_open: usize,
     aborted: bool,
+    unwanted: Unwanted,
     intake: Arc<Intake>,
 }
 
 impl TokenStream {
     pub(crate) fn new(
         events: mpsc::Receiver<TokenEvent>,
-        n: u32,
+        unwanted: Unwanted,
         prompt: usize,
         intake: Arc<Intake>,
     ) -> Self {
         let usage = TokenUsage { prompt, cached: 0, generated: 0 };
-        let n = n as usize;
-        Self { events, open: vec![Some(usage); n], num_open: n, aborted: false, intake }
+        let n = unwanted.len();
+        Self { events, open: vec![Some(usage); n], num_open: n, aborted: false, unwanted, intake }
     }
 
     /// Waits for the next event; `None` after all continuations have ended. Cancelling the wait
@@ -80,6 +84,16 @@ impl TokenStream {
         if self.num_open > 0 && !self.aborted {
             self.aborted = true;
             self.events.close();
+            self.intake.cancelled.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Ends one continuation while the others go on. It may still send tokens, and ends with
+    /// [`FinishReason::Abort`] unless it had ended already.
+    pub fn abort_continuation(&mut self, index: u32) {
+        if let Some(unwanted) = self.unwanted.get(index as usize)
+            && !unwanted.swap(true, Ordering::Release)
+        {
             self.intake.cancelled.fetch_add(1, Ordering::Release);
         }
     }

@@ -1,13 +1,16 @@
 //! The skeleton that all architectures here share: pre-norm layers around a residual stream.
 
+use std::time::{Duration, Instant};
+
 use candle_core::Tensor;
-use eitri_kernels::{Context, KvLayer, RopeTable};
+use eitri_kernels::{Context, KvLayer, RopeTable, ops::SequenceSpan};
 
 use crate::{
-    Model, ModelConfig, ModelError, ModelInput,
+    Deadline, Model, ModelConfig, ModelError, ModelInput,
     arena::Arena,
     layers::{Attention, Embedding, FeedForward, Norm},
     loader::Loader,
+    pace::{Pace, first_rows},
     weights::Slot,
 };
 
@@ -27,7 +30,14 @@ pub(crate) struct Decoder {
     norm: Norm,
     rope: RopeTable,
     arena: Arena,
+    /// Spans of a batch whose last rows were left out.
+    spans: Vec<SequenceSpan>,
+    /// Time that norm and head take after the layers, lately.
+    head: Duration,
 }
+
+/// The longest recent time of the head loses this share of itself with each call.
+const HEAD_FADE: u32 = 32;
 
 impl Decoder {
     /// Loads embeddings and head first: they are the largest matrices, so that the file pages they
@@ -50,7 +60,16 @@ impl Decoder {
             config.rope_theta,
         )?;
         let arena = Arena::new(&config, max_rows)?;
-        Ok(Self { config, embedding, blocks, norm, rope, arena })
+        Ok(Self {
+            config,
+            embedding,
+            blocks,
+            norm,
+            rope,
+            arena,
+            spans: Vec::new(),
+            head: Duration::ZERO,
+        })
     }
 
     fn check(
@@ -94,24 +113,36 @@ impl Model for Decoder {
         input: &ModelInput<'_>,
         kv: &[KvLayer],
         logits: &Tensor,
-    ) -> Result<(), ModelError> {
+    ) -> Result<usize, ModelError> {
         self.check(input, kv, logits)?;
-        let rows = input.tokens.len();
-        let arena = &mut self.arena;
-        self.embedding.forward(ctx, input.tokens, arena)?;
-        for (layer, (block, kv)) in self.blocks.iter().zip(kv).enumerate() {
+        let Self { embedding, blocks, norm, rope, arena, spans, head, .. } = self;
+        let (mut part, mut rows) = (*input, input.tokens.len());
+        let mut pace = input.deadline.map(|deadline| {
+            let at = deadline.at.checked_sub(*head).unwrap_or(deadline.at);
+            let deadline = Deadline { at, ..deadline };
+            Pace::new(deadline, blocks.len(), rows, Instant::now())
+        });
+        embedding.forward(ctx, input.tokens, arena)?;
+        for (layer, (block, kv)) in blocks.iter().zip(kv).enumerate() {
             if layer == 0 {
                 block.attention_norm.forward(ctx, rows, arena)?;
             } else {
                 // The sum that closes the layer before is part of this norm: one pass less.
                 block.attention_norm.add_forward(ctx, rows, arena)?;
             }
-            block.attention.forward(ctx, input, &self.rope, kv, arena)?;
+            block.attention.forward(ctx, &part, rope, kv, arena)?;
             block.feed_forward_norm.add_forward(ctx, rows, arena)?;
             block.feed_forward.forward(ctx, rows, arena)?;
+            let go_on = pace.as_mut().map_or(rows, |pace| pace.rows(layer + 1, Instant::now()));
+            if go_on < rows {
+                rows = go_on;
+                part = first_rows(input, rows, spans);
+            }
         }
-        self.norm.add_forward(ctx, rows, arena)?;
-        self.embedding.logits(ctx, input.logit_rows, arena, logits)?;
-        Ok(())
+        let layers_done = Instant::now();
+        norm.add_forward(ctx, rows, arena)?;
+        embedding.logits(ctx, part.logit_rows, arena, logits)?;
+        *head = layers_done.elapsed().max(head.saturating_sub(*head / HEAD_FADE));
+        Ok(rows)
     }
 }

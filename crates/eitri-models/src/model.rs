@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use eitri_kernels::{Context, KvLayer, ops::SequenceSpan};
 
-use crate::{ModelConfig, ModelError};
+use crate::{Deadline, ModelConfig, ModelError};
 
 /// A flat batch: rows of several sequences one after the other, prefill and decode alike.
 #[derive(Debug, Clone, Copy)]
@@ -18,8 +18,10 @@ pub struct ModelInput<'a> {
     pub spans: &'a [SequenceSpan],
     /// Block tables of all sequences, one after the other; spans hold offsets into it.
     pub block_tables: &'a [u32],
-    /// Rows whose logits are wanted.
+    /// Rows whose logits are wanted, in ascending order.
     pub logit_rows: &'a [u32],
+    /// When to be done, at the price of the last rows.
+    pub deadline: Option<Deadline>,
 }
 
 /// A network with its weights.
@@ -27,7 +29,7 @@ pub trait Model: Send {
     /// Its shape.
     fn config(&self) -> &ModelConfig;
 
-    /// Computes all rows, writes their keys and values to `kv`, one entry per layer, and the logits
+    /// Computes all rows, or with a [`Deadline`] perhaps only the first ones, and says how many. Writes their keys and values to `kv`, one entry per layer, and the logits
     /// of `input.logit_rows`, in that order, to the first rows of `logits` f32 `[max, vocab]`.
     /// Allocates nothing once each kind of step has been seen.
     ///
@@ -39,5 +41,5 @@ pub trait Model: Send {
         input: &ModelInput<'_>,
         kv: &[KvLayer],
         logits: &Tensor,
-    ) -> Result<(), ModelError>;
+    ) -> Result<usize, ModelError>;
 }

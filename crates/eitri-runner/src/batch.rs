@@ -2,7 +2,7 @@
 
 use eitri_engine::TokenId;
 use eitri_kernels::ops::SequenceSpan;
-use eitri_models::ModelInput;
+use eitri_models::{Deadline, ModelInput};
 
 use crate::{
     sampler::RowTask,
@@ -137,8 +137,22 @@ impl Batch {
         }
     }
 
+    /// How many rows of logits the first `tokens` tokens have.
+    pub(crate) fn logits_of(&self, tokens: usize) -> usize {
+        self.logit_rows.partition_point(|&row| (row as usize) < tokens)
+    }
+
+    /// Number of tokens.
+    pub(crate) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
     /// The arrays, for the model.
-    pub(crate) fn input<'a>(&'a self, sequences: &'a Sequences) -> ModelInput<'a> {
+    pub(crate) fn input<'a>(
+        &'a self,
+        sequences: &'a Sequences,
+        deadline: Option<Deadline>,
+    ) -> ModelInput<'a> {
         ModelInput {
             tokens: &self.tokens,
             positions: &self.positions,
@@ -146,6 +160,7 @@ impl Batch {
             spans: &self.spans,
             block_tables: sequences.tables(),
             logit_rows: &self.logit_rows,
+            deadline,
         }
     }
 }

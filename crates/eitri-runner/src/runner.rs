@@ -7,7 +7,7 @@ use eitri_engine::{
     Executor, ExecutorError, PromptLogprobs, RowFailure, Sampled, StepOutput, StepPlan,
 };
 use eitri_kernels::{Context, ContextConfig, ProbeReport};
-use eitri_models::{LoadOptions, LoadProgress, Model, ModelConfig, ModelFiles};
+use eitri_models::{Deadline, LoadOptions, LoadProgress, Model, ModelConfig, ModelFiles};
 
 use crate::{
     MemoryPlan, RunnerConfig, RunnerError,
@@ -43,6 +43,8 @@ pub struct Runner {
     max_logit_rows: usize,
     vocab: usize,
     times: StepTimes,
+    /// Time that a step takes after the last layer, lately.
+    tail: Duration,
     report: LoadReport,
 }
 
@@ -68,6 +70,9 @@ pub struct LoadReport {
     /// First steps, which grow all memory that grows.
     pub warm_up: Duration,
 }
+
+/// The longest recent time of sampling loses this share of itself with each step.
+const TAIL_FADE: u32 = 32;
 
 /// Where the time of one step went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -168,6 +173,7 @@ impl Runner {
             max_logit_rows,
             vocab,
             times: StepTimes::default(),
+            tail: Duration::ZERO,
             report: LoadReport::default(),
             ctx,
             model,
@@ -206,8 +212,8 @@ impl Runner {
         for index in 0..self.rows.len() {
             self.compute_scored(plan, index)?;
         }
-        self.compute_others(plan)?;
-        self.close_rows(plan);
+        let computed = self.compute_others(plan, start)?;
+        self.close_rows(plan, computed);
         let computing = self.times.forward + self.times.sample;
         self.times.prepare = start.elapsed().saturating_sub(computing);
         tracing::trace!(
@@ -281,7 +287,7 @@ impl Runner {
                 sample: row.sample && offset + tokens.len() == row.len,
             };
             self.batch.push(&chunk, tokens, &self.sequences);
-            self.compute(plan)?;
+            self.compute(plan, None)?;
             if matches!(self.rows[index].result, RowResult::Failed(_)) {
                 break;
             }
@@ -289,8 +295,9 @@ impl Runner {
         Ok(())
     }
 
-    /// Computes all other rows in one call of the model.
-    fn compute_others(&mut self, plan: &StepPlan) -> Result<(), String> {
+    /// Computes all other rows in one call of the model. Returns how many of the plan's tokens are
+    /// done: with a limit, perhaps not all.
+    fn compute_others(&mut self, plan: &StepPlan, start: Instant) -> Result<usize, String> {
         self.batch.clear();
         for (index, row) in plan.rows.iter().enumerate() {
             if self.is_due(plan, index, false) {
@@ -299,22 +306,31 @@ impl Runner {
                 self.batch.push(&chunk, plan.row_tokens(row), &self.sequences);
             }
         }
-        self.compute(plan)
+        // Where the batch leaves out rows, its tokens are not the plan's, and nothing can be cut.
+        let limit = plan.limit.filter(|_| self.batch.len() == plan.tokens.len());
+        let deadline = limit.map(|limit| Deadline {
+            at: start + limit.time.saturating_sub(self.tail),
+            least_rows: limit.tokens,
+        });
+        let computed = self.compute(plan, deadline)?;
+        Ok(if deadline.is_some() { computed } else { plan.tokens.len() })
     }
 
-    /// Runs the model over the batch and the sampler over its logits.
-    fn compute(&mut self, plan: &StepPlan) -> Result<(), String> {
+    /// Runs the model over the batch and the sampler over its logits. Returns the number of tokens
+    /// that were computed.
+    fn compute(&mut self, plan: &StepPlan, deadline: Option<Deadline>) -> Result<usize, String> {
         if self.batch.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let start = Instant::now();
         let (batch, sequences) = (&self.batch, &self.sequences);
-        self.model
-            .forward(&self.ctx, &batch.input(sequences), self.kv.layers(), &self.logits)
+        let rows = self
+            .model
+            .forward(&self.ctx, &batch.input(sequences, deadline), self.kv.layers(), &self.logits)
             .map_err(|e| e.to_string())?;
         let computed = Instant::now();
         self.times.forward += computed - start;
-        let purposes = batch.logit_rows();
+        let purposes = &batch.logit_rows()[..batch.logits_of(rows)];
         let task = |index| batch.task(index, sequences);
         let outcomes = self
             .sampler
@@ -334,14 +350,21 @@ impl Runner {
                 (outcome, _) => return Err(format!("the sampler returned {outcome:?}")),
             }
         }
-        self.times.sample += computed.elapsed();
-        Ok(())
+        let sample = computed.elapsed();
+        self.times.sample += sample;
+        self.tail = sample.max(self.tail.saturating_sub(self.tail / TAIL_FADE));
+        Ok(rows)
     }
 
     /// Writes the rows' results into the output, in the order of the rows.
-    fn close_rows(&mut self, plan: &StepPlan) {
+    fn close_rows(&mut self, plan: &StepPlan, computed: usize) {
+        self.output.computed = Some(computed).filter(|&computed| computed < plan.tokens.len());
         for (row, state) in plan.rows.iter().zip(self.rows.drain(..)) {
             let id = row.id;
+            let kept = row.len.min(computed.saturating_sub(row.token_offset));
+            if kept < row.len {
+                self.sequences.cut(state.slot, row, kept);
+            }
             match state.result {
                 RowResult::Open => {}
                 RowResult::Token(Choice { token, logprobs }) => {

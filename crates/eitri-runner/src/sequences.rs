@@ -188,6 +188,11 @@ impl Sequences {
         Ok(slot)
     }
 
+    /// Only the first `kept` tokens of `row`, which was the sequence's last, were computed.
+    pub(crate) fn cut(&mut self, slot: usize, row: &ScheduledRow, kept: usize) {
+        self.slots[slot].next = Some(row.start + kept);
+    }
+
     fn slot(&self, id: SequenceId) -> Result<usize, String> {
         self.of_id.get(&id).copied().ok_or_else(|| format!("sequence {} is not held", id.0))
     }

@@ -4,11 +4,14 @@
 
 mod tiny;
 
+use std::time::Duration;
+
 use eitri_engine::{
-    Engine, EngineConfig, EngineHandle, FinishReason, GeneratedToken, Request, SamplingParams,
-    TokenEvent, TokenStream, TokenUsage,
+    Engine, EngineConfig, EngineHandle, EngineStats, Executor, ExecutorError, FinishReason,
+    GeneratedToken, Request, SamplingParams, StepLimit, StepOutput, StepPlan, TokenEvent,
+    TokenStream, TokenUsage,
 };
-use eitri_runner::{KvDtype, RunnerConfig};
+use eitri_runner::{KvDtype, Runner, RunnerConfig};
 
 const REQUESTS: usize = 64;
 
@@ -18,9 +21,15 @@ struct Setup {
     max_num_batched_tokens: usize,
     threads: usize,
     kv_dtype: KvDtype,
+    max_step: Option<Duration>,
 }
 
 fn spawn(setup: &Setup) -> EngineHandle {
+    let (config, runner) = parts(setup);
+    Engine::spawn(config, Box::new(runner)).unwrap()
+}
+
+fn parts(setup: &Setup) -> (EngineConfig, Runner) {
     let (runner, plan) = tiny::runner(&RunnerConfig {
         threads: setup.threads,
         kv_dtype: setup.kv_dtype,
@@ -33,9 +42,10 @@ fn spawn(setup: &Setup) -> EngineHandle {
         block_size: plan.block_size,
         max_num_seqs: setup.max_num_seqs,
         max_num_batched_tokens: setup.max_num_batched_tokens,
+        max_step: setup.max_step,
         ..EngineConfig::new(plan.num_blocks, plan.max_model_len)
     };
-    Engine::spawn(config, Box::new(runner)).unwrap()
+    (config, runner)
 }
 
 /// Deterministic numbers for lengths and prompts.
@@ -106,6 +116,7 @@ fn solo_answers(request: fn(usize) -> Request, kv_dtype: KvDtype) -> Vec<Vec<Gen
         max_num_batched_tokens: 2048,
         threads: 1,
         kv_dtype,
+        max_step: None,
     });
     let answers = (0..REQUESTS).map(|index| {
         // Nothing is shared either: each run computes its whole prompt in one piece.
@@ -119,9 +130,20 @@ fn solo_answers(request: fn(usize) -> Request, kv_dtype: KvDtype) -> Vec<Vec<Gen
     answers
 }
 
-/// Runs all requests at once and returns how often a sequence was preempted.
-fn compare(request: fn(usize) -> Request, setup: &Setup, solo: &[Vec<GeneratedToken>]) -> u64 {
-    let engine = spawn(setup);
+/// Runs all requests at once.
+fn compare(
+    request: fn(usize) -> Request,
+    setup: &Setup,
+    solo: &[Vec<GeneratedToken>],
+) -> EngineStats {
+    compare_in(&spawn(setup), request, solo)
+}
+
+fn compare_in(
+    engine: &EngineHandle,
+    request: fn(usize) -> Request,
+    solo: &[Vec<GeneratedToken>],
+) -> EngineStats {
     let mut streams: Vec<_> =
         (0..REQUESTS).map(|index| Some(engine.submit(request(index)).unwrap())).collect();
     // Every seventh client vanishes after its first event or before.
@@ -138,10 +160,10 @@ fn compare(request: fn(usize) -> Request, setup: &Setup, solo: &[Vec<GeneratedTo
         assert_eq!(reason, FinishReason::Length, "request {index}");
         assert_eq!(tokens, solo[index], "request {index}");
     }
-    shut_down(&engine);
+    shut_down(engine);
     let stats = *engine.stats().borrow();
     assert_eq!(stats.failed_steps, 0);
-    stats.preemptions
+    stats
 }
 
 #[test]
@@ -155,6 +177,7 @@ fn answers_in_a_crowd_equal_solo_runs() {
             max_num_batched_tokens: 300,
             threads: 2,
             kv_dtype,
+            max_step: None,
         };
         compare(mixed, &roomy, &solo);
         // The longest request alone takes 130 blocks.
@@ -162,6 +185,38 @@ fn answers_in_a_crowd_equal_solo_runs() {
             Setup { num_blocks: 140, max_num_seqs: 32, max_num_batched_tokens: 64, ..roomy };
         compare(mixed, &tight, &solo);
     }
+}
+
+/// A runner that is always late: every step with a limit is cut to what the limit asks for.
+struct Late(Runner);
+
+impl Executor for Late {
+    fn submit(&mut self, plan: &StepPlan) -> Result<(), ExecutorError> {
+        let mut plan = plan.clone();
+        plan.limit = plan.limit.map(|limit| StepLimit { time: Duration::ZERO, ..limit });
+        self.0.submit(&plan)
+    }
+
+    fn collect(&mut self, output: &mut StepOutput) -> Result<(), ExecutorError> {
+        self.0.collect(output)
+    }
+}
+
+#[test]
+fn answers_survive_cut_steps() {
+    let solo = solo_answers(mixed, KvDtype::Bf16);
+    let bounded = Setup {
+        num_blocks: 4000,
+        max_num_seqs: REQUESTS,
+        max_num_batched_tokens: 300,
+        threads: 2,
+        kv_dtype: KvDtype::Bf16,
+        max_step: Some(Duration::from_secs(1)),
+    };
+    let (config, runner) = parts(&bounded);
+    let engine = Engine::spawn(config, Box::new(Late(runner))).unwrap();
+    let cut = compare_in(&engine, mixed, &solo).cut_steps;
+    assert!(cut >= 20, "only {cut} steps were cut");
 }
 
 #[test]
@@ -173,8 +228,9 @@ fn answers_survive_preemption() {
         max_num_batched_tokens: 200,
         threads: 2,
         kv_dtype: KvDtype::Bf16,
+        max_step: None,
     };
-    let preemptions = compare(growing, &tight, &solo);
+    let preemptions = compare(growing, &tight, &solo).preemptions;
     assert!(preemptions >= 100, "only {preemptions} preemptions");
 }
 
@@ -185,6 +241,7 @@ fn small() -> Setup {
         max_num_batched_tokens: 128,
         threads: 1,
         kv_dtype: KvDtype::Bf16,
+        max_step: None,
     }
 }
 

@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::{
     EngineConfig, EngineError, EngineStats, Executor, ExecutorError, FinishReason, Request,
     SequenceId, StepOutput, StepPlan, SubmitError, TokenEvent, TokenLogprobs, TokenStream,
-    intake::{Intake, QueueTicket, RESERVED_EVENTS, Submission},
+    intake::{Intake, QueueTicket, RESERVED_EVENTS, Submission, Unwanted},
     prefix::{private_root, salted_root},
     scheduler::{Scheduler, class},
     sequence::{QueueKey, Sequence, SequenceState, Slots},
@@ -33,6 +33,7 @@ struct ActiveRequest {
     events: mpsc::Sender<TokenEvent>,
     /// Held until the first continuation is started.
     ticket: Option<QueueTicket>,
+    unwanted: Unwanted,
     /// Continuations that are not finished. While the others sleep, the first computes the prompt.
     slots: Vec<usize>,
     sleeping: bool,
@@ -143,12 +144,13 @@ impl EngineCore {
     }
 
     pub(crate) fn admit(&mut self, submission: Submission) {
-        let Submission { request, events, ticket, submitted } = submission;
+        let Submission { request, events, ticket, unwanted, submitted } = submission;
         let arrival = self.next_arrival;
         self.next_arrival += 1;
         let owner = self.requests.insert(ActiveRequest {
             events,
             ticket: Some(ticket),
+            unwanted,
             slots: Vec::with_capacity(request.n as usize),
             sleeping: request.n > 1,
             reserved_events: RESERVED_EVENTS * request.n as usize,
@@ -269,7 +271,14 @@ impl EngineCore {
             executor.collect(output)
         };
         match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(())) if output.step == plan.step => Ok(()),
+            Ok(Ok(())) if output.step == plan.step => match (output.computed, plan.limit) {
+                (None, _) => Ok(()),
+                (Some(computed), Some(limit)) if computed >= limit.tokens => Ok(()),
+                (Some(computed), _) => Err(StepFailure::Failed(format!(
+                    "the executor computed {computed} of {} tokens, which is too few",
+                    plan.tokens.len()
+                ))),
+            },
             Ok(Ok(())) => Err(StepFailure::Failed(format!(
                 "the executor answered step {} instead of step {}",
                 output.step, plan.step
@@ -294,12 +303,14 @@ impl EngineCore {
     }
 
     fn count_step(&mut self, elapsed: Duration) {
-        self.scheduler.step_done(elapsed);
+        let computed = self.output.computed.unwrap_or(self.plan.tokens.len());
+        self.scheduler.step_done(&self.plan, computed, elapsed);
         self.stats.steps += 1;
+        self.stats.cut_steps += u64::from(self.output.computed.is_some());
         self.stats.last_step = elapsed;
         self.stats.step_time += elapsed;
-        self.stats.last_step_tokens = self.plan.tokens.len();
-        self.stats.computed_tokens += self.plan.tokens.len() as u64;
+        self.stats.last_step_tokens = computed;
+        self.stats.computed_tokens += computed as u64;
         self.stats.block_copies += self.plan.copies.len() as u64;
     }
 
@@ -336,7 +347,10 @@ impl EngineCore {
         let cancelled = self.intake.cancelled.load(Ordering::Acquire);
         if cancelled != self.seen_cancelled {
             self.seen_cancelled = cancelled;
-            self.end_where(&FinishReason::Abort, now, |_, request| request.events.is_closed());
+            self.end_where(&FinishReason::Abort, now, |sequence, request| {
+                request.events.is_closed()
+                    || request.unwanted[sequence.index() as usize].load(Ordering::Acquire)
+            });
         }
     }
 

@@ -10,6 +10,7 @@ impl EngineCore {
     pub(super) fn apply(&mut self, now: Instant) {
         self.take_prompt_logprobs();
         let mut output = std::mem::take(&mut self.output);
+        let computed = output.computed.unwrap_or(usize::MAX);
         let mut sampled = output.sampled.drain(..).peekable();
         for at in 0..self.plan.rows.len() {
             let (row, slot) = (self.plan.rows[at], self.scheduler.row_slots[at]);
@@ -19,7 +20,8 @@ impl EngineCore {
                 continue;
             }
             let sequence = &mut self.scheduler.sequences[slot];
-            sequence.computed += row.len;
+            let kept = row.len.min(computed.saturating_sub(row.token_offset));
+            sequence.computed += kept;
             sequence.scheduled = 0;
             if row.start < sequence.prompt_len && sequence.prompt_computed() {
                 self.scheduler.kv.offer_tail(sequence);
@@ -27,7 +29,7 @@ impl EngineCore {
             } else {
                 self.scheduler.kv.offer_full(sequence);
             }
-            if row.sample {
+            if row.sample && kept == row.len {
                 if let Some(token) = sampled.next_if(|sampled| sampled.id == row.id) {
                     self.take_token(slot, token, now);
                 } else {

@@ -19,15 +19,15 @@ const SWEEPS: usize = 12;
 /// A measured time counts at most this multiple of the predicted one: one page fault storm must not
 /// shrink chunks, lasting slowness still gets through.
 const OUTLIER: f64 = 3.0;
-/// Errors above this are accidents that no margin should provide for.
-const MAX_EXCESS: f64 = 0.5;
+/// Errors above this are accidents that no margin should provide for: the executor cuts such steps.
+const MAX_EXCESS: f64 = 0.25;
 /// An error counts half in the margin after about 70 steps.
 const FADE_EXCESS: f64 = 0.99;
 /// Margin beside the worst error seen.
 const MARGIN: f64 = 1.08;
 const SETTLED: u64 = 8;
 /// Smallest chunk, and the first one before anything was measured.
-pub(crate) const MIN_CHUNK: usize = 16;
+const MIN_CHUNK: usize = 16;
 /// A chunk grows to at most this multiple of the largest one measured, since the model is not to be
 /// trusted far outside of what it saw.
 const GROWTH: usize = 2;
@@ -51,6 +51,14 @@ impl StepLoad {
     pub(crate) fn add_prefill(&mut self, start: usize, len: usize) {
         self.prefill_tokens += len;
         self.prefill_work += len as f64 * (start as f64 + len as f64 / 2.0);
+    }
+
+    /// Only `kept` of `len` tokens were carried through. Some of the time went into the others, which
+    /// the model takes for a cost of those that were kept: it errs on the side of small chunks.
+    pub(crate) fn cut_prefill(&mut self, start: usize, len: usize, kept: usize) {
+        let work = |len: usize| len as f64 * (start as f64 + len as f64 / 2.0);
+        self.prefill_tokens -= len - kept;
+        self.prefill_work -= work(len) - work(kept);
     }
 
     fn features(&self) -> [f64; TERMS] {

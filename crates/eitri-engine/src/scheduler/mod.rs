@@ -11,6 +11,9 @@
 //! efficient; but whoever arrives meanwhile waits for the end of the step, so the bound is then
 //! [`UNOBSERVED_STEPS`] times `max_step`. When not even a smallest chunk fits, one runs all the
 //! same: a bound that cannot be kept must not starve prompts.
+//!
+//! A prediction can be wrong, so the plan also carries the bound as a [`StepLimit`], and the
+//! executor leaves out the end of the last chunks where it sees that it would be late.
 
 mod cost;
 mod policy;
@@ -21,7 +24,7 @@ pub(crate) use policy::class;
 use std::time::{Duration, Instant};
 
 use crate::{
-    Admission, EngineConfig, ScheduledRow, SequenceId, StepPlan,
+    Admission, EngineConfig, ScheduledRow, SequenceId, StepLimit, StepPlan,
     kv::Kv,
     scheduler::{
         cost::{CostModel, StepLoad},
@@ -32,6 +35,8 @@ use crate::{
 
 /// Multiple of `max_step` allowed for steps in which nobody decodes.
 const UNOBSERVED_STEPS: u32 = 4;
+/// Share of `max_step` that is left for what happens between steps.
+const OVERHEAD_SHARE: u32 = 50;
 
 #[derive(Debug)]
 pub(crate) struct Scheduler {
@@ -114,6 +119,15 @@ impl Scheduler {
             push_row(plan, &mut self.sequences[slot]);
             self.row_slots.push(slot);
         }
+        plan.limit = self.limit();
+    }
+
+    /// What the executor is to keep to, when somebody waits for a token beside chunks of prompts.
+    fn limit(&self) -> Option<StepLimit> {
+        let bound = self.config.max_step.filter(|_| self.load.decode_rows > 0)?;
+        let first = self.sequences[*self.chunks.first()?].scheduled;
+        let tokens = self.single.len() + first.min(self.config.block_size);
+        Some(StepLimit { time: bound.saturating_sub(bound / OVERHEAD_SHARE), tokens })
     }
 
     /// One token for each running sequence that lacks one. Returns whether any was preempted.
@@ -236,9 +250,15 @@ impl Scheduler {
         }
     }
 
-    /// The planned step was carried out in `elapsed`.
-    pub(crate) fn step_done(&mut self, elapsed: Duration) {
+    /// The planned step was carried out in `elapsed`, up to `computed` of its tokens.
+    pub(crate) fn step_done(&mut self, plan: &StepPlan, computed: usize, elapsed: Duration) {
         self.kv.unpin();
+        for row in &plan.rows {
+            let kept = row.len.min(computed.saturating_sub(row.token_offset));
+            if kept < row.len {
+                self.load.cut_prefill(row.start, row.len, kept);
+            }
+        }
         if self.config.max_step.is_some() && !self.row_slots.is_empty() {
             self.cost.observe(&self.load, elapsed);
         }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and what it prints is seen only then"
 )]
 
+mod continuations;
 mod max_step;
 mod scenarios;
 mod schedules;

@@ -16,15 +16,15 @@ use eitri_engine::{
 use crate::world::{Clock, VOCAB, answers, complete, config, core, core_with, drain, solo};
 
 /// Texts that differ from their first token on, except by chance.
-fn text(which: u32, len: usize) -> Vec<TokenId> {
+pub(crate) fn text(which: u32, len: usize) -> Vec<TokenId> {
     (0..len as u32).map(|at| (at * 5 + at / 7 + which) % VOCAB).collect()
 }
 
-fn greedy(prompt: Vec<TokenId>, max_tokens: u32) -> Request {
+pub(crate) fn greedy(prompt: Vec<TokenId>, max_tokens: u32) -> Request {
     Request::new(prompt, SamplingParams::greedy(max_tokens))
 }
 
-fn big() -> EngineConfig {
+pub(crate) fn big() -> EngineConfig {
     EngineConfig { max_num_batched_tokens: 512, ..config(64, 16) }
 }
 
@@ -121,42 +121,6 @@ fn a_reset_cache_gives_no_hits_and_running_sequences_go_on() {
     assert_eq!(answers(&mut running, 1)[0].tokens, solo(&greedy(text(2, 50), 30), 0, 1000).0);
     let other = complete(&mut core, greedy(text(2, 50), 2)).remove(0);
     assert_eq!(other.end.unwrap().1.cached, 0, "computed before the reset");
-}
-
-#[test]
-fn continuations_share_the_prompt() {
-    for (prefix_caching, len) in [(true, 37), (false, 37), (true, 33), (false, 33), (false, 16)] {
-        let mut core = core(&EngineConfig { prefix_caching, ..big() });
-        let mut request = Request { n: 4, ..greedy(text(1, len), 20) };
-        request.params.temperature = 1.0;
-        request.params.seed = Some(5);
-        let mut stream = core.submit(request.clone()).unwrap();
-        core.step().unwrap();
-        core.step().unwrap();
-        assert_eq!(core.stats().running, 4);
-        let shared = (len - 1) / 16;
-        let own = len.div_ceil(16) + 1 - shared;
-        assert!(64 - core.stats().free_blocks <= shared + 4 * own);
-        drain(&mut core);
-        assert_eq!(core.stats().computed_tokens, (len + 3 + 4 * 19) as u64);
-        let answers = answers(&mut stream, 4);
-        for (index, answer) in answers.iter().enumerate() {
-            assert_eq!(answer.tokens, solo(&request, index as u32, 1000).0);
-        }
-        assert_ne!(answers[0].tokens, answers[1].tokens);
-        assert_eq!(core.stats().prefix_hit_tokens, 0, "shared is not cached");
-    }
-}
-
-#[test]
-fn every_continuation_gets_the_prompt_logprobs_that_the_first_computed() {
-    let mut core = core(&big());
-    let mut request = Request { n: 3, ..greedy(text(1, 40), 2) };
-    request.params.prompt_logprobs = Some(2);
-    for answer in complete(&mut core, request) {
-        assert_eq!(answer.prompt_logprobs, Some(39));
-    }
-    assert_eq!(core.stats().computed_tokens, 40 + 2 + 3);
 }
 
 #[test]

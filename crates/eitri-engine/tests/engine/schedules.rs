@@ -58,7 +58,8 @@ struct Schedule {
 }
 
 fn submission() -> impl Strategy<Value = Submission> {
-    (0..6u8, 1..24usize, 1..10u32, 0..8u32, -1..2i32, any::<u16>(), 0..3u8).prop_map(
+    let prompt_len = prop_oneof![2 => 1..24usize, 1 => 16..48usize];
+    (0..6u8, prompt_len, 1..10u32, 0..8u32, -1..2i32, any::<u16>(), 0..3u8).prop_map(
         |(text, prompt_len, max_tokens, n, priority, features, seed)| Submission {
             text,
             prompt_len,
@@ -82,7 +83,7 @@ fn schedule(failures: bool) -> impl Strategy<Value = Schedule> {
         rare => Just(Action::FailRow),
     ];
     let actions = prop::collection::vec((action, 0..5usize), 1..14);
-    (2..12usize, 1..6usize, 1..6usize, 0..12usize, any::<u8>(), actions).prop_map(
+    (2..12usize, 1..7usize, 1..6usize, 0..40usize, any::<u8>(), actions).prop_map(
         |(num_blocks, block_size, max_num_seqs, extra_budget, flags, actions)| Schedule {
             num_blocks,
             block_size,
@@ -102,7 +103,7 @@ fn config(schedule: &Schedule, caching: bool, policy: SchedulingPolicy) -> Engin
         max_num_batched_tokens: schedule.max_num_seqs + schedule.extra_budget,
         prefix_caching: caching,
         policy,
-        max_step: flag(1).then_some(Duration::from_millis(3)),
+        max_step: flag(1).then_some(Duration::from_millis(if flag(16) { 3 } else { 12 })),
         long_prefill_token_threshold: flag(2).then_some(3),
         max_queued: flag(4).then_some(3),
         ..EngineConfig::new(schedule.num_blocks, if flag(8) { 20 } else { 1000 })
@@ -169,6 +170,10 @@ impl Run {
                 let due = on_step.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed);
                 failed_last = due.is_ok() && !failed_last;
                 if failed_last { Err("injected".to_owned()) } else { Ok(()) }
+            })
+            .on_limit(|plan| {
+                // Any number will do; this one differs from step to step and repeats with the run.
+                (plan.step as usize).wrapping_mul(2_654_435_761) % (2 * plan.tokens.len())
             })
             .on_row(move |_| {
                 let fails = on_row.compare_exchange(2, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -312,6 +317,7 @@ fn for_each_schedule(
             let sum = &mut *sum.borrow_mut();
             sum.steps += stats.steps;
             sum.preemptions += stats.preemptions;
+            sum.cut_steps += stats.cut_steps;
             sum.block_copies += stats.block_copies;
             sum.prefix_hit_tokens += stats.prefix_hit_tokens;
             sum.failed_steps += stats.failed_steps;
@@ -332,6 +338,7 @@ fn for_each_schedule(
     println!("{sum:#?}");
     assert!(sum.steps > 5 * u64::from(CASES));
     assert!(sum.preemptions > 5_000 && sum.block_copies > 5_000);
+    assert!(sum.cut_steps > 500);
     let ends = sum.finished;
     for ended in [ends.eos, ends.stop_token, ends.length, ends.abort, ends.deadline] {
         assert!(ended > 1_000, "{ends:?}");

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use eitri_engine::{Admission, BlockCopy, BlockId, SamplingParams, ScheduledRow, SequenceId};
+use eitri_engine::{
+    Admission, BlockCopy, BlockId, SamplingParams, ScheduledRow, SequenceId, StepLimit,
+};
 use eitri_kernels::{KvLayer, RopeScaling};
 use eitri_models::{ModelError, ModelInput};
 
@@ -36,7 +38,8 @@ impl Model for Scripted {
         input: &ModelInput<'_>,
         _: &[KvLayer],
         logits: &Tensor,
-    ) -> Result<(), ModelError> {
+    ) -> Result<usize, ModelError> {
+        let rows = input.deadline.map_or(input.tokens.len(), |deadline| deadline.least_rows);
         self.calls.lock().unwrap().push((input.tokens.len(), input.logit_rows.len()));
         for span in input.spans {
             let rows = span.row..span.row + span.len;
@@ -53,7 +56,7 @@ impl Model for Scripted {
                 values[next(token, position as usize) as usize] += 5.0;
             }
         })?;
-        Ok(())
+        Ok(rows)
     }
 }
 
@@ -150,6 +153,42 @@ fn results_are_in_the_order_of_the_rows_and_scored_prompts_run_in_pieces() {
         assert_eq!(score.logprobs.top[0].0, best);
         assert_eq!(score.logprobs.rank == 1, prompt[score.position] == best);
     }
+}
+
+/// The scripted model has never more time than for the rows that a limit asks for.
+#[test]
+fn a_step_that_is_cut_goes_on_where_it_stopped() {
+    let (mut runner, calls) = runner();
+    let prompt: Vec<u32> = (0..40).map(|i| i % 12).collect();
+    let mut plan = StepPlan { step: 1, ..StepPlan::default() };
+    add(&mut plan, 1, vec![1], SamplingParams::greedy(5));
+    add(&mut plan, 2, prompt.clone(), SamplingParams::greedy(5));
+    add(&mut plan, 3, vec![3; 17], SamplingParams::greedy(5));
+    plan.limit = Some(StepLimit { time: Duration::ZERO, tokens: 17 });
+    let output = run(&mut runner, &plan);
+    assert_eq!((output.computed, output.sampled.len(), output.sampled[0].id.0), (Some(17), 1, 1));
+    let row = |id, start, tokens: &[u32], token_offset| ScheduledRow {
+        id: SequenceId(id),
+        start,
+        len: tokens.len(),
+        token_offset,
+        block_offset: 0,
+        block_count: 0,
+        sample: true,
+    };
+    let rest = StepPlan {
+        step: 2,
+        rows: vec![row(2, 16, &prompt[16..], 0), row(3, 0, &[3; 17], 24)],
+        tokens: [&prompt[16..], &[3; 17]].concat(),
+        ..StepPlan::default()
+    };
+    let output = run(&mut runner, &rest);
+    let sampled: Vec<_> = output.sampled.iter().map(|s| (s.id.0, s.token)).collect();
+    assert_eq!(sampled, [(2, next(prompt[39], 39)), (3, next(3, 16))]);
+    assert_eq!(output.computed, None);
+    assert_eq!(calls.lock().unwrap().len(), 2);
+    let gap = StepPlan { step: 3, rows: vec![row(3, 16, &[3], 0)], tokens: vec![3], ..rest };
+    assert!(runner.submit(&gap).unwrap_err().message.contains("expected 17"));
 }
 
 #[test]
