@@ -5,3 +5,5 @@ mod clients;
 mod command_line;
 mod llama_cpp;
 mod python_sdk;
+mod quantize;
+mod robot;

@@ -1,5 +1,7 @@
 //! Starts the real binary and talks to it, for the end-to-end tests.
 
+pub mod robot;
+
 use std::{
     io::{BufRead, BufReader, Read},
     net::TcpStream,
@@ -61,7 +63,15 @@ impl Server {
     /// # Errors
     /// When the process ends or stays silent; the error has what it printed.
     pub fn start(model: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(binary()?)
+        Self::start_binary(&binary()?, model, arguments)
+    }
+
+    /// The same with a certain binary.
+    ///
+    /// # Errors
+    /// As for [`Self::start`].
+    pub fn start_binary(binary: &Path, model: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(binary)
             .arg("serve")
             .arg(model)
             .args(["--host", "127.0.0.1", "--port", "0"])

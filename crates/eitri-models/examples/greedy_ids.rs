@@ -30,6 +30,7 @@ impl Session {
             spans: &[SequenceSpan { row: 0, len, context: end, table: 0 }],
             block_tables: &self.table,
             logit_rows: &[len as u32 - 1],
+            deadline: None,
         };
         self.model.forward(&self.ctx, &input, &self.kv, &self.logits)?;
         let best = read::<f32, _>(&self.logits, |logits| {

@@ -74,6 +74,17 @@ pub enum ModelError {
         /// The first few, and how many more there are.
         tensors: String,
     },
+    /// A tensor whose values are too large for the scales of a format.
+    #[error("tensor {tensor} has values that are too large for {encoding}; choose another format")]
+    TooLarge {
+        /// The tensor.
+        tensor: String,
+        /// The format.
+        encoding: &'static str,
+    },
+    /// The caller stopped an export.
+    #[error("stopped before the file was complete; nothing was written")]
+    Stopped,
     /// A step that does not fit the loaded model.
     #[error("step input: {what} must be {expected}, got {got}")]
     Input {

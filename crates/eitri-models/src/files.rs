@@ -74,6 +74,8 @@ pub struct GgufTokenizer {
     pub add_space_prefix: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
+    /// `tokenizer.huggingface.json`: the whole `tokenizer.json`.
+    pub hugging_face: Option<String>,
 }
 
 /// A model compiled into the program.
@@ -145,7 +147,7 @@ impl ModelFiles {
         let config = config::from_gguf(checkpoint.name(), &header, &checkpoint)?;
         Ok(Self {
             name: name_of(path),
-            generation: config::generation_from_gguf(&config),
+            generation: config::generation_from_gguf(checkpoint.name(), &header, &config)?,
             config,
             tokenizer: TokenizerSource::Gguf(Box::new(gguf_tokenizer(header))),
             checkpoint,
@@ -204,6 +206,10 @@ impl ModelFiles {
 
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    pub(crate) fn naming(&self) -> Naming {
+        self.naming
     }
 
     pub(crate) fn weights(&self) -> Weights<'_> {
@@ -289,5 +295,6 @@ fn gguf_tokenizer(mut header: gguf::Gguf) -> GgufTokenizer {
         add_eos: flag(take("ggml.add_eos_token")),
         add_space_prefix: flag(take("ggml.add_space_prefix")),
         chat_template: string(take("chat_template")),
+        hugging_face: string(take("huggingface.json")),
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`ModelFiles::open`] reads configuration and headers and checks them; [`load`] packs the weights
 //! and returns a [`Model`], whose one operation is a step over a flat batch. Models see token ids,
-//! positions and block tables, never requests, text or scheduling.
+//! positions and block tables, never requests, text or scheduling. [`export_gguf`] writes a model as a
+//! GGUF file, quantised or not.
 //!
 //! An architecture is one file in `arch/` over the shared `layers/`, and a line in the registry.
 
@@ -11,10 +12,12 @@ mod arena;
 mod config;
 mod decoder;
 mod error;
+mod export;
 mod files;
 mod layers;
 mod loader;
 mod model;
+mod pace;
 mod registry;
 mod weight_plan;
 mod weights;
@@ -22,9 +25,13 @@ mod weights;
 pub use arena::arena_bytes;
 pub use config::{GenerationConfig, ModelConfig, MoeConfig};
 pub use error::ModelError;
+pub use export::{
+    ExportOptions, ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, export_gguf,
+};
 pub use files::{EmbeddedModel, GgufTokenizer, ModelFiles, TokenizerSource};
 pub use loader::{LoadOptions, LoadProgress, load};
 pub use model::{Model, ModelInput};
+pub use pace::Deadline;
 pub use registry::{Architecture, architectures};
 pub use weight_plan::{WeightPlan, WeightPlanRow};
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    ChatLogprobs, ChatMessage, PromptLogprobs, SamplingFields, StopReason, StreamOptions, Usage,
-    lax,
+    ChatLogprobs, ChatMessage, PromptLogprobs, SamplingFields, StopReason, StreamOptions, ToolCall,
+    ToolCallDelta, ToolChoice, Usage, lax,
 };
 
 /// A request for an answer in a conversation. Defaults are in brackets.
@@ -43,6 +43,19 @@ pub struct ChatRequest {
     /// Further variables of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template_kwargs: Option<Map<String, Value>>,
+    /// Functions that the model may call, as the chat template is to show them; each is
+    /// `{"type": "function", "function": {"name", "description", "parameters"}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Vec<Value>>,
+    /// Whether the model may call them (default: `auto` with `tools`, else `none`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// Deliver more than one call per answer (default: true).
+    #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
+    pub parallel_tool_calls: Option<bool>,
+    /// Deliver what the model thought before answering (default: true).
+    #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
+    pub include_reasoning: Option<bool>,
     /// Send the answer as it comes (default: false).
     #[serde(default, deserialize_with = "lax::option", skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
@@ -120,18 +133,11 @@ pub struct AssistantMessage {
     pub function_call: Option<Value>,
     /// Absent when no tool is called.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tool_calls: Vec<Value>,
+    pub tool_calls: Vec<ToolCall>,
     /// What it thought before answering.
     pub reasoning: Option<String>,
     /// Older name of the same.
     pub reasoning_content: Option<String>,
-}
-
-impl AssistantMessage {
-    /// Plain text.
-    pub fn text(content: String) -> Self {
-        Self { role: "assistant".to_owned(), content: Some(content), ..Self::default() }
-    }
 }
 
 /// One event of a stream.
@@ -183,4 +189,13 @@ pub struct ChatDelta {
     /// New text; empty while it is held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// More of what it thinks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// Older name of the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning_content: Option<String>,
+    /// A call that begins, or more of its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCallDelta>,
 }

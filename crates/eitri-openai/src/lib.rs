@@ -18,6 +18,7 @@ mod models;
 mod sampling;
 mod stream;
 mod tokenize;
+mod tools;
 mod usage;
 
 pub use chat::{
@@ -38,4 +39,5 @@ pub use models::{Model, ModelList, ModelPermission};
 pub use sampling::SamplingFields;
 pub use stream::{StopReason, StreamOptions};
 pub use tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
+pub use tools::{FunctionCall, FunctionDelta, ToolCall, ToolCallDelta, ToolChoice};
 pub use usage::{PromptTokensDetails, Usage};

@@ -134,7 +134,7 @@ fn messages_keep_what_templates_may_want() {
     let request: ChatRequest =
         from_json(&json!({"messages": messages, "max_tokens": 3, "tools": []}).to_string())
             .unwrap();
-    assert_eq!(request.other["tools"], json!([]));
+    assert_eq!(request.tools, Some(Vec::new()));
     assert_eq!(request.messages[1].content, ChatContent::Null);
     assert_eq!(request.messages[1].other["tool_calls"], json!([{"id": "1"}]));
     assert_eq!(request.messages[1].other["reasoning_content"], json!("r"));

@@ -112,7 +112,11 @@ fn chat() {
             model: "m".to_owned(),
             choices: vec![ChatChoice {
                 index: 0,
-                message: AssistantMessage::text("Hello".to_owned()),
+                message: AssistantMessage {
+                    role: "assistant".to_owned(),
+                    content: Some("Hello".to_owned()),
+                    ..AssistantMessage::default()
+                },
                 logprobs: Some(ChatLogprobs {
                     content: vec![ChatTokenLogprob {
                         token: "Hello".to_owned(),
@@ -165,7 +169,11 @@ fn chat_chunks_leave_out_what_is_not_set() {
         r#""choices":[{"index":0,"#
     );
     let role = ChatChunkChoice {
-        delta: ChatDelta { role: Some("assistant".to_owned()), content: Some(String::new()) },
+        delta: ChatDelta {
+            role: Some("assistant".to_owned()),
+            content: Some(String::new()),
+            ..ChatDelta::default()
+        },
         ..ChatChunkChoice::default()
     };
     golden(
@@ -175,7 +183,7 @@ fn chat_chunks_leave_out_what_is_not_set() {
         ),
     );
     let last = ChatChunkChoice {
-        delta: ChatDelta { role: None, content: Some("a".to_owned()) },
+        delta: ChatDelta { content: Some("a".to_owned()), ..ChatDelta::default() },
         finish_reason: Some("stop".to_owned()),
         stop_reason: Some(StopReason::Token(5)),
         ..ChatChunkChoice::default()

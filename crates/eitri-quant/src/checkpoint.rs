@@ -23,6 +23,8 @@ const INDEX: &str = "model.safetensors.index.json";
 pub struct Checkpoint {
     files: Vec<CheckpointFile>,
     tensors: HashMap<String, Entry>,
+    /// Where the metadata of a GGUF file lies.
+    pairs: Vec<(String, Range<usize>)>,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,7 @@ impl Checkpoint {
     pub fn from_gguf(name: &str, bytes: FileBytes) -> Result<(Self, Gguf), QuantError> {
         let header = gguf::parse(bytes.as_slice())
             .map_err(|error| QuantError::Gguf { file: name.to_owned(), error })?;
-        let mut checkpoint = Self::default();
+        let mut checkpoint = Self { pairs: header.pairs.clone(), ..Self::default() };
         checkpoint.files.push(CheckpointFile { name: name.to_owned(), bytes });
         for tensor in &header.tensors {
             checkpoint.add(
@@ -194,6 +196,20 @@ impl Checkpoint {
             map: &file.bytes,
             start: entry.range.start,
         })
+    }
+
+    /// Names of all tensors in the order of the files.
+    pub fn names(&self) -> Vec<&str> {
+        let mut entries: Vec<(&String, &Entry)> = self.tensors.iter().collect();
+        entries.sort_unstable_by_key(|(_, entry)| (entry.file, entry.range.start));
+        entries.into_iter().map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Metadata values of a GGUF file as they are stored, type included, in the order of the file;
+    /// none for safetensors.
+    pub fn metadata(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let bytes = self.files.first().map_or(&[][..], |file| file.bytes.as_slice());
+        self.pairs.iter().map(move |(key, range)| (key.as_str(), &bytes[range.clone()]))
     }
 
     /// Whether there is a tensor of this name.

@@ -28,6 +28,14 @@ impl Encoding {
     pub const Q4_0: Self = Self::new("Q4_0", 32, 18);
     /// ggml: f16 scale, f16 minimum, 32 4-bit codes.
     pub const Q4_1: Self = Self::new("Q4_1", 32, 20);
+    /// ggml: f16 scale, 32 bits, 32 4-bit codes that these bits extend, with zero 16.
+    pub const Q5_0: Self = Self::new("Q5_0", 32, 22);
+    /// ggml: f16 scale, f16 minimum, 32 bits, 32 4-bit codes that these bits extend.
+    pub const Q5_1: Self = Self::new("Q5_1", 32, 24);
+    /// ggml: f16 scale and minimum of 8 6-bit scales and minima, 256 4-bit codes.
+    pub const Q4_K: Self = Self::new("Q4_K", 256, 144);
+    /// ggml: f16 scale and minimum of 8 6-bit scales and minima, 256 5-bit codes.
+    pub const Q5_K: Self = Self::new("Q5_K", 256, 176);
     /// ggml: 256 6-bit codes, 16 i8 scales, one f16 scale.
     pub const Q6_K: Self = Self::new("Q6_K", 256, 210);
 
@@ -44,6 +52,11 @@ impl Encoding {
         GGML.iter().find(|(known, _)| *known == id).map(|&(_, encoding)| encoding)
     }
 
+    /// Its number in a GGUF file; `None` for types that only safetensors has.
+    pub fn ggml_id(self) -> Option<u32> {
+        GGML.iter().find(|(_, known)| *known == self).map(|&(id, _)| id)
+    }
+
     /// The type with this name in a safetensors header.
     pub fn from_safetensors(name: &str) -> Option<Self> {
         SAFETENSORS.iter().find(|encoding| encoding.name == name).copied()
@@ -56,14 +69,14 @@ const GGML: [(u32, Encoding); 35] = [
     (1, Encoding::F16),
     (2, Encoding::Q4_0),
     (3, Encoding::Q4_1),
-    (6, Encoding::new("Q5_0", 32, 22)),
-    (7, Encoding::new("Q5_1", 32, 24)),
+    (6, Encoding::Q5_0),
+    (7, Encoding::Q5_1),
     (8, Encoding::Q8_0),
     (9, Encoding::new("Q8_1", 32, 36)),
     (10, Encoding::new("Q2_K", 256, 84)),
     (11, Encoding::new("Q3_K", 256, 110)),
-    (12, Encoding::new("Q4_K", 256, 144)),
-    (13, Encoding::new("Q5_K", 256, 176)),
+    (12, Encoding::Q4_K),
+    (13, Encoding::Q5_K),
     (14, Encoding::Q6_K),
     (15, Encoding::new("Q8_K", 256, 292)),
     (16, Encoding::new("IQ2_XXS", 256, 66)),

@@ -109,6 +109,52 @@ pub enum QuantError {
         /// How it is stored.
         second_format: &'static str,
     },
+    /// The operating system would not write a file.
+    #[error("cannot write {}: {error}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A tensor type that no GGUF file can have, or that does not fill whole blocks.
+    #[error("tensor {tensor} of shape {shape:?} cannot be written as {encoding}")]
+    NotGguf {
+        /// The tensor.
+        tensor: String,
+        /// Its dimensions, outermost first.
+        shape: Vec<usize>,
+        /// The type.
+        encoding: &'static str,
+    },
+    /// A tensor got more or fewer bytes than its shape and type take.
+    #[error("tensor {tensor} takes {expected} bytes, got {got}")]
+    DataLength {
+        /// The tensor.
+        tensor: String,
+        /// What would be right.
+        expected: u64,
+        /// What came.
+        got: u64,
+    },
+    /// A tensor type that is only read.
+    #[error("{encoding} cannot be written; {known} can")]
+    NotEncodable {
+        /// The type.
+        encoding: &'static str,
+        /// Types that can be written.
+        known: String,
+    },
+    /// A row that does not fill whole blocks, or a buffer of another size.
+    #[error("{values} values are not {bytes} bytes of {encoding}")]
+    RowLength {
+        /// The type.
+        encoding: &'static str,
+        /// Values of the row.
+        values: usize,
+        /// Bytes of the buffer.
+        bytes: usize,
+    },
     /// A kernel refused, or a row could not be packed.
     #[error(transparent)]
     Kernel(#[from] KernelError),

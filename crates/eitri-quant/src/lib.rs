@@ -2,8 +2,9 @@
 //!
 //! A [`Checkpoint`] is a set of named tensors in GGUF or safetensors files, mapped and checked but
 //! not read. The files in `formats` recognise how a weight matrix is stored and give it as a [`Matrix`]: a
-//! source of canonical rows, from which [`Linear`] packs what the kernels multiply. The crate knows
-//! files and formats, but no model's layers.
+//! source of canonical rows, from which [`Linear`] packs what the kernels multiply. The way back is
+//! [`quantize`], which encodes rows, and [`gguf::GgufWriter`]. The crate knows files and formats, but
+//! no model's layers.
 //!
 //! Nothing in a file is trusted: every length is checked against the file before it is used.
 
@@ -15,6 +16,7 @@ pub mod gguf;
 mod linear;
 mod mapping;
 mod matrix;
+pub mod quantize;
 pub mod safetensors;
 
 pub use checkpoint::{Checkpoint, TensorView};

@@ -1,5 +1,7 @@
 //! Weight matrices that are still in their files: canonical rows on demand.
 
+use std::ops::Range;
+
 use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
 use crate::{Checkpoint, QuantError, TensorView, formats};
@@ -91,6 +93,13 @@ impl<'a> Matrix<'a> {
     pub fn permute_rows(self, source: impl Fn(usize) -> usize + Sync + 'a) -> Self {
         let rows = Permuted { rows: self.rows, n: self.n, source };
         Self { rows: Box::new(rows), ..self }
+    }
+
+    /// Only these rows of each expert.
+    #[must_use]
+    pub fn slice_rows(self, rows: Range<usize>) -> Self {
+        let sliced = Sliced { rows: self.rows, n: self.n, start: rows.start, len: rows.len() };
+        Self { n: rows.len(), rows: Box::new(sliced), ..self }
     }
 
     /// One matrix of the rows of `parts`, part after part within each expert.
@@ -243,6 +252,21 @@ impl<F: Fn(usize) -> usize + Sync> RowSource for Permuted<'_, F> {
     fn row(&self, row: usize, out: &mut [u8]) -> Result<(), KernelError> {
         let (expert, row) = (row / self.n, row % self.n);
         self.rows.row(expert * self.n + (self.source)(row), out)
+    }
+}
+
+struct Sliced<'a> {
+    rows: Box<dyn RowSource + 'a>,
+    /// Rows of an expert before slicing.
+    n: usize,
+    start: usize,
+    len: usize,
+}
+
+impl RowSource for Sliced<'_> {
+    fn row(&self, row: usize, out: &mut [u8]) -> Result<(), KernelError> {
+        let (expert, row) = (row / self.len, row % self.len);
+        self.rows.row(expert * self.n + self.start + row, out)
     }
 }
 

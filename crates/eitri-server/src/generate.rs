@@ -195,6 +195,8 @@ impl Generation {
             None => whole = Some(piece),
         }
         if whole.as_ref().is_some_and(|piece| piece.finish.is_some()) {
+            // The engine knows no stop strings and would go on.
+            self.stream.abort_continuation(index as u32);
             self.close(index, "stop", None);
         } else if last {
             continuation.held = whole.take();

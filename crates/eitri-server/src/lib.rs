@@ -21,6 +21,7 @@ mod sampling;
 mod serve;
 mod sse;
 mod state;
+mod tools;
 mod unsupported;
 
 pub use error::ApiError;

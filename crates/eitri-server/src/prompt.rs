@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use eitri_openai::{ChatContent, ChatMessage, Prompt};
-use eitri_text::{ChatInput, ChatTemplate};
+use eitri_text::{ChatInput, ChatTemplate, ReasoningParser};
 use serde_json::{Map, Value};
 
-use crate::{ApiError, AppState, sampling::check_vocabulary};
+use crate::{ApiError, AppState, sampling::check_vocabulary, tools::message_for_template};
 
 /// Bytes of text from which on encoding would hold up other requests of the same thread.
 const LARGE: usize = 8 * 1024;
@@ -84,11 +84,19 @@ pub(crate) struct Conversation {
     pub(crate) kwargs: Option<Map<String, Value>>,
 }
 
+/// A rendered conversation.
+#[derive(Debug, Clone)]
+pub(crate) struct ChatPrompt {
+    pub(crate) ids: Vec<u32>,
+    /// It ends within a think block, so that the answer begins with reasoning.
+    pub(crate) opens_reasoning: bool,
+}
+
 /// Renders a conversation and encodes what comes out.
 pub(crate) async fn tokenize_chat(
     state: &AppState,
     conversation: Conversation,
-) -> Result<Vec<u32>, ApiError> {
+) -> Result<ChatPrompt, ApiError> {
     check_conversation(&conversation)?;
     let model = state.model();
     let Some(template) = model.chat_template.clone() else {
@@ -101,7 +109,9 @@ pub(crate) async fn tokenize_chat(
     let bytes = conversation.messages.iter().map(content_len).sum();
     run(bytes, move || {
         let prompt = render(&template, &conversation, &kwargs)?;
-        Ok(tokenizer.encode(&prompt, conversation.add_special_tokens)?)
+        let opens_reasoning = ReasoningParser::prompt_opens_reasoning(&prompt);
+        let ids = tokenizer.encode(&prompt, conversation.add_special_tokens)?;
+        Ok(ChatPrompt { ids, opens_reasoning })
     })
     .await
 }
@@ -153,11 +163,12 @@ fn render(
     kwargs: &Map<String, Value>,
 ) -> Result<String, ApiError> {
     let internal = |error: serde_json::Error| ApiError::Internal(error.to_string());
+    let messages = conversation.messages.iter().enumerate();
     let messages: Result<Vec<Value>, _> =
-        conversation.messages.iter().map(serde_json::to_value).collect();
+        messages.map(|(i, message)| message_for_template(i, message)).collect();
     let tools = conversation.tools.as_ref().map(serde_json::to_value).transpose();
     Ok(template.render(&ChatInput {
-        messages: &messages.map_err(internal)?,
+        messages: &messages?,
         tools: tools.map_err(internal)?.as_ref(),
         add_generation_prompt: conversation.add_generation_prompt,
         continue_final_message: conversation.continue_final_message,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use eitri_engine::{EngineHandle, Request, SubmitError, TokenStream};
-use eitri_text::{ChatTemplate, Tokenizer};
+use eitri_text::{AnswerFormat, ChatTemplate, Tokenizer};
 use serde_json::{Map, Value};
 
 use crate::{ApiError, metrics::Metrics};
@@ -35,6 +35,8 @@ pub struct ServerConfig {
     pub dev_mode: bool,
     /// End every stream with token counts, asked for or not.
     pub force_include_usage: bool,
+    /// Do not show tools to the model in requests that forbid their use.
+    pub exclude_tools_when_tool_choice_none: bool,
     /// Variables of the chat template that a request may override.
     pub default_chat_template_kwargs: Map<String, Value>,
 }
@@ -51,6 +53,7 @@ impl Default for ServerConfig {
             max_stop_strings: 16,
             dev_mode: false,
             force_include_usage: false,
+            exclude_tools_when_tool_choice_none: false,
             default_chat_template_kwargs: Map::new(),
         }
     }
@@ -90,6 +93,8 @@ pub struct ServedModel {
     pub tokenizer: Arc<Tokenizer>,
     /// Conversations to text; without one, chat is refused.
     pub chat_template: Option<Arc<ChatTemplate>>,
+    /// What is looked for in its answers.
+    pub answer_format: AnswerFormat,
     /// Number of token ids that the model knows.
     pub vocab_size: u32,
     /// Most tokens of prompt and answer together; not more than the engine's limit.

@@ -45,14 +45,11 @@ const CHAT: &[Entry] = &[
     ("echo", is_false),
     ("function_call", is_none_choice),
     ("functions", never),
-    ("include_reasoning", is_true),
     ("media_io_kwargs", is_empty),
     ("mm_processor_kwargs", is_empty),
     ("modalities", is_text_only),
     ("prediction", never),
     ("reasoning_effort", never),
-    ("tool_choice", is_none_choice),
-    ("tools", never),
     ("web_search_options", never),
 ];
 

@@ -101,14 +101,14 @@ fn push_reasoning(text: String, out: &mut Vec<AnswerDelta>) {
 
 /// What a model writes, judged by its chat template.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DetectedParsers {
+pub struct AnswerFormat {
     /// Think blocks, as [`ReasoningParser`] reads them.
     pub reasoning: bool,
     /// Tool calls, as [`ToolParser`] reads them.
     pub tools: bool,
 }
 
-impl DetectedParsers {
+impl AnswerFormat {
     /// Looks for the tags in the source of a chat template. Qwen3-Coder's template has the tags of
     /// tool calls too but puts XML (`<function=NAME>`) between them, which [`ToolParser`] does not
     /// read, so it counts as having none.

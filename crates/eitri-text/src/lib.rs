@@ -26,7 +26,7 @@ mod tokenizer;
 mod tokenizer_config;
 mod tools;
 
-pub use answer::{AnswerDelta, AnswerParser, DetectedParsers, ParserOptions};
+pub use answer::{AnswerDelta, AnswerFormat, AnswerParser, ParserOptions};
 pub use decode::DecodeStream;
 pub use decoder::{TextDecoder, TextDecoderOptions, TextDelta};
 pub use error::TextError;

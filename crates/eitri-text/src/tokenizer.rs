@@ -140,12 +140,22 @@ impl Tokenizer {
         })
     }
 
-    /// Builds the tokenizer that a GGUF file describes. Byte-level BPE (`gpt2`) and `SentencePiece`
-    /// BPE (`llama`) vocabularies are known.
+    /// Builds the tokenizer that a GGUF file describes: from the whole `tokenizer.json` where the
+    /// file has it, else from its vocabulary, which can be byte-level BPE (`gpt2`) or `SentencePiece`
+    /// BPE (`llama`).
     ///
     /// # Errors
     /// Names the metadata key that is missing, inconsistent or of an unknown kind.
     pub fn from_gguf(vocab: GgufVocab) -> Result<Self, TextError> {
+        if let Some(json) = &vocab.hugging_face {
+            let special = vocab.special_tokens()?;
+            return Ok(Self {
+                bos: Affix::new(vocab.add_bos, special.bos.as_ref()),
+                eos: Affix::new(vocab.add_eos, special.eos.as_ref()),
+                special,
+                ..Self::from_bytes(json.as_bytes(), None, vocab.chat_template)?
+            });
+        }
         let BuiltVocab {
             encoder,
             spelling,
@@ -202,6 +212,22 @@ impl Tokenizer {
             }
         }
         Ok(ids)
+    }
+
+    /// Whether BOS is put before every prompt.
+    pub(crate) fn adds_bos(&self) -> bool {
+        self.special.bos.as_ref().is_some_and(|token| match self.bos {
+            Affix::Keep => self.adds(token.id),
+            affix => matches!(affix, Affix::Add(_)),
+        })
+    }
+
+    /// Whether EOS is put behind every prompt.
+    pub(crate) fn adds_eos(&self) -> bool {
+        self.special.eos.as_ref().is_some_and(|token| match self.eos {
+            Affix::Keep => self.adds(token.id),
+            affix => matches!(affix, Affix::Add(_)),
+        })
     }
 
     /// Whether the post-processor puts `id` around an empty text.

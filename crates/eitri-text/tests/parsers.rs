@@ -6,7 +6,7 @@
 mod whole_text;
 
 use eitri_text::{
-    AnswerDelta, AnswerParser, DetectedParsers, ParserOptions, ReasoningParser, ToolParser,
+    AnswerDelta, AnswerFormat, AnswerParser, ParserOptions, ReasoningParser, ToolParser,
 };
 use proptest::prelude::*;
 use whole_text::{Part, answer_parts, reasoning_and_content};
@@ -345,11 +345,11 @@ fn the_answer_parser_finds_all_parts() {
 
 #[test]
 fn the_parsers_are_detected_in_real_templates() {
-    let detect = DetectedParsers::detect;
+    let detect = AnswerFormat::detect;
     let qwen3 = detect(include_str!("fixtures/templates/qwen3.jinja"));
-    assert_eq!(qwen3, DetectedParsers { reasoning: true, tools: true });
+    assert_eq!(qwen3, AnswerFormat { reasoning: true, tools: true });
     let coder = detect(include_str!("fixtures/templates/qwen3_coder.jinja"));
-    assert_eq!(coder, DetectedParsers { reasoning: false, tools: false });
+    assert_eq!(coder, AnswerFormat { reasoning: false, tools: false });
     let smollm2 = detect(include_str!("fixtures/templates/smollm2.jinja"));
-    assert_eq!(smollm2, DetectedParsers::default());
+    assert_eq!(smollm2, AnswerFormat::default());
 }

@@ -1,6 +1,11 @@
 //! From settings to a running engine.
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use eitri_engine::{EngineConfig, SchedulingPolicy, TokenId};
 use eitri_kernels::Activations;
@@ -11,7 +16,8 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use crate::{
-    Engine, Error, GenerationSource, ModelInfo, SamplingDefaults, affinity, resolve::Places,
+    Engine, Error, GenerationSource, ModelInfo, SamplingDefaults, affinity, bundled,
+    resolve::Places,
 };
 
 /// Settings of an engine. Made by [`Engine::builder`].
@@ -45,7 +51,8 @@ type ThreadHook = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl EngineBuilder {
     /// The model: a directory (`config.json`, safetensors, `tokenizer.json`), a GGUF file, a hub id
-    /// such as `Qwen/Qwen3-0.6B` that lies in the local Hugging Face cache, or a short name that
+    /// such as `Qwen/Qwen3-0.6B` that lies in the local Hugging Face cache, or a short name:
+    /// `robot`, which is part of the program and taken if none is set, or one that
     /// `cargo xtask models` knows. Nothing is downloaded.
     #[must_use]
     pub fn model(mut self, model: impl Into<PathBuf>) -> Self {
@@ -217,12 +224,13 @@ impl EngineBuilder {
     /// When the model is not found, damaged or of an unknown kind, does not fit, or a setting is
     /// out of range.
     pub fn plan(self) -> Result<PlannedEngine, Error> {
-        let model = self.model.as_ref().ok_or(Error::NoModel)?;
+        let bundled = bundled::find(bundled::ROBOT).map(|model| Path::new(model.name));
+        let model = self.model.as_deref().or(bundled).ok_or(Error::NoModel)?;
         if !self.cores.is_empty() {
             affinity::check(&self.cores)?;
         }
         let location = Places::of_environment().locate(model, self.revision.as_deref())?;
-        let files = ModelFiles::open(&location.path)?;
+        let files = location.open()?;
         let runner = self.runner_config();
         let mut defaults = SamplingDefaults::load(&self.generation, files.generation())?;
         defaults.override_with(&self.generation_override)?;
@@ -427,6 +435,7 @@ fn gguf_vocab(vocab: &GgufTokenizer) -> GgufVocab {
         add_eos: vocab.add_eos,
         add_space_prefix: vocab.add_space_prefix,
         chat_template: vocab.chat_template,
+        hugging_face: vocab.hugging_face,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eitri::{Error, LoadProgress};
+use eitri::{Error, ExportProgress, LoadProgress};
 use eitri_runner::RunnerError;
 use tracing_subscriber::EnvFilter;
 
@@ -56,28 +56,38 @@ pub(crate) fn print_result(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Shows how far loading is: a line that renews itself in a terminal, else a line now and then.
-pub(crate) struct LoadMeter {
+/// Shows how far something is: a line that renews itself in a terminal, else a line now and then.
+pub(crate) struct Meter {
     terminal: bool,
     interval: Duration,
     shown: Cell<Instant>,
 }
 
-impl LoadMeter {
+impl Meter {
     pub(crate) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
         let interval = if terminal { Duration::from_millis(50) } else { Duration::from_secs(5) };
         Self { terminal, interval, shown: Cell::new(Instant::now()) }
     }
 
-    pub(crate) fn show(&self, progress: LoadProgress) {
+    pub(crate) fn loading(&self, progress: LoadProgress) {
+        let LoadProgress { loaded_bytes, total_bytes } = progress;
+        let text = |percent| format!("loading weights: {percent} % of {}", bytes(total_bytes));
+        self.show(loaded_bytes, total_bytes, text);
+    }
+
+    pub(crate) fn writing(&self, progress: ExportProgress) {
+        let ExportProgress { done, total } = progress;
+        let text = |percent| format!("quantizing: {percent} % of {} weights", parameters(total));
+        self.show(done, total, text);
+    }
+
+    fn show(&self, done: u64, total: u64, text: impl Fn(u64) -> String) {
         if self.shown.get().elapsed() < self.interval {
             return;
         }
         self.shown.set(Instant::now());
-        let LoadProgress { loaded_bytes, total_bytes } = progress;
-        let percent = loaded_bytes.saturating_mul(100) / total_bytes.max(1);
-        let text = format!("loading weights: {percent} % of {}", bytes(total_bytes));
+        let text = text(done.saturating_mul(100) / total.max(1));
         if self.terminal {
             eprint!("\r{text}");
             // Without a terminal to write to there is nothing to show.

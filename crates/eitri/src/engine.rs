@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use eitri_engine::{EngineHandle, EngineStats, TokenId};
 use eitri_runner::{LoadReport, MemoryPlan};
-use eitri_text::{ChatInput, ChatTemplate, TextDecoder, Tokenizer};
+use eitri_text::{
+    AnswerFormat, ChatInput, ChatTemplate, ParserOptions, ReasoningParser, TextDecoder, Tokenizer,
+};
 use serde_json::Value;
 
 use crate::{
-    BlockingGeneration, EngineBuilder, Error, Generation, GenerationOptions, ModelInfo, Prompt,
-    SamplingDefaults,
+    BlockingGeneration, EngineBuilder, Error, Generation, GenerationOptions, Message, ModelInfo,
+    Prompt, SamplingDefaults,
 };
 
 /// A model that is loaded and runs on threads of its own.
@@ -43,14 +45,14 @@ impl Engine {
         prompt: impl Into<Prompt>,
         options: GenerationOptions,
     ) -> Result<Generation, Error> {
-        let tokens = self.encode(&prompt.into(), &options)?;
+        let (tokens, parser) = self.read(&prompt.into(), &options)?;
         let decoder = options.decoder(&self.eos_token_ids);
         let decoder = TextDecoder::new(Arc::clone(&self.tokenizer), &tokens, decoder)?;
         let num_prompt = tokens.len();
         let room = self.plan.max_model_len.saturating_sub(num_prompt);
         let request = options.request(tokens, &self.defaults, &self.eos_token_ids, room);
         let events = self.handle.submit(request)?;
-        Ok(Generation::new(events, decoder, num_prompt))
+        Ok(Generation::new(events, decoder, num_prompt, parser))
     }
 
     /// [`Engine::generate`] for programs without async code.
@@ -74,25 +76,34 @@ impl Engine {
         prompt: &Prompt,
         options: &GenerationOptions,
     ) -> Result<Vec<TokenId>, Error> {
+        self.read(prompt, options).map(|(tokens, _)| tokens)
+    }
+
+    /// The tokens of a prompt, and what its answer is to be searched for.
+    fn read(
+        &self,
+        prompt: &Prompt,
+        options: &GenerationOptions,
+    ) -> Result<(Vec<TokenId>, ParserOptions), Error> {
+        let mut parser = ParserOptions::default();
         let tokens = match prompt {
             Prompt::Text(text) => self.tokenizer.encode(text, true)?,
             Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Chat(messages) => {
+            Prompt::Chat { messages, tools } => {
                 let template = self.chat_template.as_ref().ok_or(Error::NoChatTemplate)?;
-                let messages: Vec<Value> = messages.iter().map(crate::Message::to_json).collect();
-                let text = template.render(&ChatInput {
-                    messages: &messages,
-                    tools: None,
-                    add_generation_prompt: true,
-                    continue_final_message: false,
-                    kwargs: &options.chat_template_kwargs,
-                })?;
+                let text = render(template, messages, tools, options)?;
+                let AnswerFormat { reasoning, tools: calls } = template.answer_format();
+                parser = ParserOptions {
+                    reasoning,
+                    starts_in_reasoning: ReasoningParser::prompt_opens_reasoning(&text),
+                    tools: calls && !tools.is_empty(),
+                };
                 self.tokenizer.encode(&text, false)?
             }
         };
         let vocab_size = self.info.config.vocab_size;
         match tokens.iter().position(|&token| token as usize >= vocab_size) {
-            None => Ok(tokens),
+            None => Ok((tokens, parser)),
             Some(position) => {
                 Err(Error::UnknownToken { token: tokens[position], position, vocab_size })
             }
@@ -154,6 +165,23 @@ impl Engine {
         self.handle.shutdown(Some(drain));
         Ok(self.handle.join()?)
     }
+}
+
+fn render(
+    template: &ChatTemplate,
+    messages: &[Message],
+    tools: &[Value],
+    options: &GenerationOptions,
+) -> Result<String, Error> {
+    let messages: Vec<Value> = messages.iter().map(Message::to_json).collect();
+    let tools = (!tools.is_empty()).then(|| Value::from(tools));
+    Ok(template.render(&ChatInput {
+        messages: &messages,
+        tools: tools.as_ref(),
+        add_generation_prompt: true,
+        continue_final_message: false,
+        kwargs: &options.chat_template_kwargs,
+    })?)
 }
 
 impl Drop for Engine {

@@ -83,6 +83,12 @@ pub enum Error {
     /// A generation failed while it ran.
     #[error("the generation failed: {0}")]
     Generation(Arc<str>),
+    /// A file lies where another one shall be written.
+    #[error("{} exists already", path.display())]
+    OutputExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system gave no thread to load the model on, or it panicked.
     #[error("the loading thread failed: {0}")]
     LoadThread(String),
@@ -113,6 +119,7 @@ impl Error {
                  cache; nothing is downloaded"
                     .to_owned(),
             ),
+            Self::OutputExists { .. } => Some("give --force to replace it".to_owned()),
             Self::NoChatTemplate => Some("give one with --chat-template".to_owned()),
             Self::Text(TextError::NoTokenizer { .. }) => {
                 Some("put tokenizer.json beside the weights, or give --tokenizer".to_owned())

@@ -8,10 +8,10 @@ use std::{
 
 use eitri_engine::{FinishReason as EngineReason, GeneratedToken, TokenEvent, TokenStream};
 use eitri_engine::{TokenId, TokenUsage};
-use eitri_text::TextDecoder;
+use eitri_text::{AnswerParser, ParserOptions, TextDecoder};
 use futures_core::Stream;
 
-use crate::Error;
+use crate::{Answer, Error};
 
 /// What one or more tokens added to a generation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -68,6 +68,7 @@ pub struct Completion {
 pub struct Generation {
     events: TokenStream,
     pieces: Pieces,
+    parser: ParserOptions,
 }
 
 /// A generation for blocking code: an iterator of pieces. Dropping it ends the generation.
@@ -85,9 +86,20 @@ struct Pieces {
 }
 
 impl Generation {
-    pub(crate) fn new(events: TokenStream, decoder: TextDecoder, prompt_tokens: usize) -> Self {
+    pub(crate) fn new(
+        events: TokenStream,
+        decoder: TextDecoder,
+        prompt_tokens: usize,
+        parser: ParserOptions,
+    ) -> Self {
         let usage = TokenUsage { prompt: prompt_tokens, cached: 0, generated: 0 };
-        Self { events, pieces: Pieces { decoder, usage, ended: false } }
+        Self { events, pieces: Pieces { decoder, usage, ended: false }, parser }
+    }
+
+    /// Splits the text of the pieces, as they come, into reasoning, content and tool calls; all is
+    /// content where the prompt is no conversation.
+    pub fn answer_parser(&self) -> AnswerParser {
+        AnswerParser::new(self.parser)
     }
 
     /// Waits for the next piece; `None` at the end. Cancelling the wait loses nothing.
@@ -105,6 +117,15 @@ impl Generation {
             whole.append(piece?);
         }
         whole.into_completion()
+    }
+
+    /// [`Generation::completion`], split into reasoning, content and tool calls.
+    ///
+    /// # Errors
+    /// When the generation fails.
+    pub async fn answer(self) -> Result<Answer, Error> {
+        let parser = self.answer_parser();
+        Answer::new(self.completion().await?, parser)
     }
 
     /// The same generation for blocking code.
@@ -152,13 +173,22 @@ impl BlockingGeneration {
         }
         whole.into_completion()
     }
+
+    /// [`BlockingGeneration::completion`], split into reasoning, content and tool calls.
+    ///
+    /// # Errors
+    /// When the generation fails.
+    pub fn answer(self) -> Result<Answer, Error> {
+        let parser = self.0.answer_parser();
+        Answer::new(self.completion()?, parser)
+    }
 }
 
 impl Iterator for BlockingGeneration {
     type Item = Result<Piece, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let Generation { events, pieces } = &mut self.0;
+        let Generation { events, pieces, .. } = &mut self.0;
         while !pieces.ended {
             let event = events.blocking_next();
             if let Some(piece) = pieces.take(event) {

@@ -1,6 +1,6 @@
 //! Facts about a model, known before it is loaded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eitri_kernels::Isa;
 use eitri_models::{ModelConfig, ModelFiles, WeightPlan};
@@ -12,8 +12,8 @@ use crate::{Error, resolve::Location};
 pub struct ModelInfo {
     /// Hub id, short name, or the name of its directory or file.
     pub name: String,
-    /// Directory or GGUF file.
-    pub path: PathBuf,
+    /// Directory or GGUF file; `None` for the model that is part of the program.
+    pub path: Option<PathBuf>,
     /// Shape of the network.
     pub config: ModelConfig,
     /// Its matrices by kind: formats, shapes, bytes.
@@ -26,12 +26,19 @@ impl ModelInfo {
     pub(crate) fn of(files: &ModelFiles, location: Location) -> Result<Self, Error> {
         let isa = Isa::detect();
         Ok(Self {
+            path: location.path().map(Path::to_owned),
             name: location.name.unwrap_or_else(|| files.name().to_owned()),
-            path: location.path,
             config: files.config().clone(),
             weights: files.weight_plan(isa)?,
             instruction_set: isa.name(),
         })
+    }
+
+    /// Where the model is, for people.
+    pub fn place(&self) -> String {
+        self.path
+            .as_ref()
+            .map_or("part of the program".to_owned(), |path| path.display().to_string())
     }
 
     /// Values in all matrices; norms, which are a few thousandths of that, are not counted.

@@ -12,6 +12,22 @@
 //! # }
 //! ```
 //!
+//! The bundled model calls functions:
+//!
+//! ```no_run
+//! use eitri::{Engine, GenerationOptions, Message, Prompt, robot_tools};
+//!
+//! # fn main() -> Result<(), eitri::Error> {
+//! let engine = Engine::builder().build()?;
+//! let prompt = Prompt::chat_with_tools([Message::user("Pick up the red cup.")], robot_tools());
+//! let answer = engine.generate_blocking(prompt, GenerationOptions::greedy())?.answer()?;
+//! for call in answer.tool_calls {
+//!     println!("{call}"); // pick(object: "red cup")
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! The same in async code, on any executor, with a conversation:
 //!
 //! ```no_run
@@ -34,7 +50,9 @@
 //! on one engine at once; they are batched.
 
 mod affinity;
+mod answer;
 mod builder;
+mod bundled;
 mod defaults;
 mod engine;
 mod error;
@@ -42,10 +60,13 @@ mod generation;
 mod info;
 mod options;
 mod prompt;
+mod quantize;
 mod resolve;
 
 pub use affinity::pin_current_thread;
+pub use answer::{Answer, ToolCall};
 pub use builder::{DEFAULT_MAX_STEP, EngineBuilder, PlannedEngine};
+pub use bundled::robot_tools;
 pub use defaults::{GenerationSource, SamplingDefaults};
 pub use engine::Engine;
 pub use error::Error;
@@ -53,11 +74,15 @@ pub use generation::{BlockingGeneration, Completion, Finish, FinishReason, Gener
 pub use info::ModelInfo;
 pub use options::GenerationOptions;
 pub use prompt::{Message, Prompt, Role};
+pub use quantize::{QuantizeOptions, QuantizeReport, quantize};
 
 pub use eitri_engine::{
     EngineHandle, EngineStats, GeneratedToken, SchedulingPolicy, TokenId, TokenLogprobs, TokenUsage,
 };
 pub use eitri_kernels::{Activations, ProbeReport};
-pub use eitri_models::{LoadProgress, ModelConfig, MoeConfig, WeightPlan, WeightPlanRow};
+pub use eitri_models::{
+    ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, LoadProgress, ModelConfig,
+    MoeConfig, WeightPlan, WeightPlanRow,
+};
 pub use eitri_runner::{KvDtype, LoadReport, MemoryPlan};
-pub use eitri_text::{ChatTemplate, Tokenizer};
+pub use eitri_text::{AnswerDelta, AnswerFormat, AnswerParser, ChatTemplate, Tokenizer};

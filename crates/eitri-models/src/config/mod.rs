@@ -9,7 +9,7 @@ mod rope;
 use eitri_kernels::{HeadShape, RopeScaling, RopeTable};
 
 pub use generation::GenerationConfig;
-pub(crate) use gguf::{from_gguf, generation_from_gguf};
+pub(crate) use gguf::{EOS_TOKEN_IDS, ROPE_FACTORS, from_gguf, generation_from_gguf};
 pub(crate) use hugging_face::from_json;
 
 use crate::{Architecture, ModelError};

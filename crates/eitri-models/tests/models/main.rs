@@ -11,6 +11,8 @@
 mod support;
 
 mod damage;
+mod export;
 mod parity;
 mod quantised;
+mod robot;
 mod shapes;

@@ -4,7 +4,7 @@ use eitri_kernels::Activations;
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::support::{
-    harness::{Harness, argmax, compare, random_tokens},
+    harness::{Batch, Harness, argmax, compare, random_tokens},
     oracle,
     tiny::{Experts, Shape, Tiny, Width},
 };
@@ -107,6 +107,35 @@ fn greedy_tokens_equal_those_of_the_oracle() {
             tokens.push(argmax(oracle::logits(&tiny, &tokens).last().unwrap()) as u32);
         }
         assert_eq!(got, tokens[3..], "{}", shape.architecture);
+    }
+}
+
+/// Rows that are left out when time runs out do not change those that stay, nor what comes later.
+#[test]
+fn a_batch_that_is_cut_short_keeps_its_first_rows_to_the_bit() {
+    for shape in [Shape::qwen3(), Shape::qwen3_moe(true), Shape::llama()] {
+        let mut harness = harness(&shape.build(12), Width::F32);
+        let mut rng = StdRng::seed_from_u64(3);
+        let vocab = harness.model.config().vocab_size;
+        let prompts = [40, 70].map(|len| random_tokens(len, vocab, &mut rng));
+        let tables: [Vec<u32>; 2] = [(0..3).collect(), (3..8).collect()];
+        let batch = |from: [usize; 2], least_rows| {
+            let mut batch = Batch { least_rows, ..Batch::default() };
+            for (at, (prompt, table)) in prompts.iter().zip(&tables).enumerate() {
+                if from[at] < prompt.len() {
+                    batch.add(prompt, from[at], prompt.len() - from[at], table);
+                }
+            }
+            batch
+        };
+        let whole = harness.step(&batch([0, 0], None)).unwrap();
+        for kept in [1, 39, 40, 41, 109] {
+            let first = harness.step(&batch([0, 0], Some(kept))).unwrap();
+            assert!(first == whole[..kept], "{} rows of {}", kept, shape.architecture);
+            let rest = [kept.min(40), kept.saturating_sub(40)];
+            let rest = harness.step(&batch(rest, None)).unwrap();
+            assert!(rest == whole[kept..], "after {} rows of {}", kept, shape.architecture);
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Runs a loaded model over paged memory, in any number of sequences and chunks.
 
-use std::path::Path;
+use std::{path::Path, time::Instant};
 
 use candle_core::{DType, Device, Tensor};
 use eitri_kernels::{Activations, Context, ContextConfig, KvLayer, ops::SequenceSpan, read};
-use eitri_models::{LoadOptions, Model, ModelError, ModelFiles, ModelInput, load};
+use eitri_models::{Deadline, LoadOptions, Model, ModelError, ModelFiles, ModelInput, load};
 use rand::{Rng, rngs::StdRng, seq::SliceRandom};
 
 const MAX_ROWS: usize = 1024;
@@ -115,10 +115,12 @@ impl Harness {
             spans: &batch.spans,
             block_tables: &batch.block_tables,
             logit_rows: &(0..batch.tokens.len() as u32).collect::<Vec<_>>(),
+            deadline: batch
+                .least_rows
+                .map(|rows| Deadline { at: Instant::now(), least_rows: rows }),
         };
-        self.model.forward(&self.ctx, &input, &self.kv, &self.logits)?;
+        let rows = self.model.forward(&self.ctx, &input, &self.kv, &self.logits)?;
         let vocab = self.model.config().vocab_size;
-        let rows = batch.tokens.len();
         Ok(read::<f32, _>(&self.logits, |logits| {
             logits.chunks(vocab).take(rows).map(<[f32]>::to_vec).collect()
         })?)
@@ -133,6 +135,8 @@ pub(crate) struct Batch {
     pub(crate) slots: Vec<u32>,
     pub(crate) spans: Vec<SequenceSpan>,
     pub(crate) block_tables: Vec<u32>,
+    /// Compute no more than these, since the deadline has passed.
+    pub(crate) least_rows: Option<usize>,
 }
 
 impl Batch {

@@ -20,20 +20,29 @@ pub(crate) fn logits(model: &Tiny, tokens: &[u32]) -> Vec<Vec<f32>> {
             (name.clone(), tensor)
         })
         .collect();
+    logits_of(&model.config, tensors, tokens)
+}
+
+/// The same for weights and a configuration from files.
+pub(crate) fn logits_of(
+    config: &Value,
+    tensors: HashMap<String, Tensor>,
+    tokens: &[u32],
+) -> Vec<Vec<f32>> {
     let head = tensors.get("lm_head.weight").unwrap_or(&tensors["model.embed_tokens.weight"]);
     let head = head.clone();
     let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let input = Tensor::new(tokens, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
-    let hidden = match model.config["architectures"][0].as_str().unwrap() {
+    let hidden = match config["architectures"][0].as_str().unwrap() {
         "Qwen3ForCausalLM" => {
-            let config: qwen3::Config = serde_json::from_value(model.config.clone()).unwrap();
+            let config: qwen3::Config = serde_json::from_value(config.clone()).unwrap();
             qwen3::Model::new(&config, weights).unwrap().forward(&input, 0).unwrap()
         }
         "Qwen3MoeForCausalLM" => {
-            let config: qwen3_moe::Config = serde_json::from_value(model.config.clone()).unwrap();
+            let config: qwen3_moe::Config = serde_json::from_value(config.clone()).unwrap();
             qwen3_moe::Model::new(&config, weights).unwrap().forward(&input, 0).unwrap()
         }
-        _ => return llama_logits(&model.config, weights, tokens),
+        _ => return llama_logits(config, weights, tokens),
     };
     let logits = hidden.squeeze(0).unwrap().matmul(&head.t().unwrap()).unwrap();
     logits.to_vec2().unwrap()

@@ -2,15 +2,18 @@
 //!
 //! [`parse`] reads the header: metadata and where each tensor lies. It never reads outside the given
 //! bytes, never allocates more than a small multiple of them, and refuses whatever is ambiguous.
+//! [`GgufWriter`] writes version 3.
 
 mod error;
 mod reader;
 mod value;
+mod writer;
 
 use std::{collections::HashMap, ops::Range};
 
 pub use error::GgufError;
 pub use value::{Array, Value};
+pub use writer::{GgufWriter, MetadataArray, MetadataValue, NewTensor};
 
 use crate::Encoding;
 use reader::Reader;
@@ -28,6 +31,8 @@ const MIN_PAIR: u64 = 8 + 4 + 1;
 pub struct Gguf {
     /// Metadata by key.
     pub metadata: HashMap<String, Value>,
+    /// Where the value of each key lies in the file, its type included, in the order of the file.
+    pub pairs: Vec<(String, Range<usize>)>,
     /// Tensors in the order of the file.
     pub tensors: Vec<GgufTensor>,
 }
@@ -52,7 +57,7 @@ pub struct GgufTensor {
 pub fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     let mut reader = Reader::new(file);
     let (tensor_count, pair_count) = counts(&mut reader)?;
-    let metadata = metadata(&mut reader, pair_count)?;
+    let (metadata, pairs) = metadata(&mut reader, pair_count)?;
     let alignment = alignment(&metadata)?;
     let mut tensors = Vec::with_capacity(tensor_count);
     for _ in 0..tensor_count {
@@ -61,7 +66,7 @@ pub fn parse(file: &[u8]) -> Result<Gguf, GgufError> {
     // Padding may be cut off at the end of a file without tensors.
     let data = reader.position().next_multiple_of(alignment).min(file.len());
     place(&mut tensors, alignment, data, file.len())?;
-    Ok(Gguf { metadata, tensors })
+    Ok(Gguf { metadata, pairs, tensors })
 }
 
 fn counts(reader: &mut Reader<'_>) -> Result<(usize, usize), GgufError> {
@@ -88,16 +93,22 @@ fn counts(reader: &mut Reader<'_>) -> Result<(usize, usize), GgufError> {
     }
 }
 
-fn metadata(reader: &mut Reader<'_>, pairs: usize) -> Result<HashMap<String, Value>, GgufError> {
-    let mut metadata = HashMap::with_capacity(pairs);
-    for _ in 0..pairs {
+/// Values by key, and where they lie.
+type Metadata = (HashMap<String, Value>, Vec<(String, Range<usize>)>);
+
+fn metadata(reader: &mut Reader<'_>, count: usize) -> Result<Metadata, GgufError> {
+    let mut metadata = HashMap::with_capacity(count);
+    let mut pairs = Vec::with_capacity(count);
+    for _ in 0..count {
         let key = reader.string("metadata key")?;
+        let start = reader.position();
         let value = value::read(reader, &key)?;
         if metadata.insert(key.clone(), value).is_some() {
             return Err(GgufError::DuplicateKey { key });
         }
+        pairs.push((key, start..reader.position()));
     }
-    Ok(metadata)
+    Ok((metadata, pairs))
 }
 
 fn alignment(metadata: &HashMap<String, Value>) -> Result<usize, GgufError> {

@@ -1,5 +1,8 @@
 //! `POST /v1/chat/completions`.
 
+mod answer;
+mod chunks;
+
 use std::{sync::Arc, time::Instant};
 
 use axum::{
@@ -8,11 +11,9 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use eitri_openai::{
-    AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatDelta, ChatRequest, ChatResponse,
-    Usage,
-};
-use eitri_text::Tokenizer;
+use eitri_openai::{ChatChoice, ChatLogprobs, ChatRequest, ChatResponse};
+use eitri_text::{ParserOptions, Tokenizer};
+use serde_json::Value;
 
 use crate::{
     ApiError, AppState,
@@ -20,18 +21,21 @@ use crate::{
     generate::{Batch, Piece},
     logprobs::Format,
     prompt::{Conversation, tokenize_chat},
-    routes::{Envelope, StreamUsage, stream_mode},
+    routes::{Envelope, stream_mode},
     sampling::{self, Budget, Spec, Wanted},
-    sse::{self, ChunkWriter, Events},
+    sse,
+    tools::Tools,
     unsupported,
 };
+use answer::{AnswerOptions, AnswerReader, message_of};
+use chunks::Writer;
 
 const OBJECT: &str = "chat.completion";
-const CHUNK_OBJECT: &str = "chat.completion.chunk";
 
 /// What a choice is to show beside its text.
 #[derive(Debug, Clone)]
 struct Shown {
+    answer: AnswerOptions,
     logprobs: Option<Format>,
     prompt_logprobs: Option<Format>,
     token_ids: bool,
@@ -49,14 +53,18 @@ pub(crate) async fn create(
     unsupported::check_chat(&request.other)?;
     let usage =
         stream_mode(request.stream, request.stream_options, &request.sampling, state.config())?;
-    let (wanted, shown) = wanted(&request, &state)?;
+    let tools = Tools::of(&request, &state)?;
+    let (wanted, mut shown) = wanted(&request, &state)?;
+    shown.answer.parser.tools = tools.parse;
     let spec = Spec::new(&request.sampling, wanted, &state)?;
     let envelope =
         Envelope::new("chatcmpl", &headers, request.sampling.request_id.as_deref(), &state);
-    let prompt = tokenize_chat(&state, conversation(request)).await?;
-    let mut batch = Batch::start(&state, &spec, vec![prompt], arrival)?;
+    let prompt = tokenize_chat(&state, conversation(request, tools.shown)).await?;
+    shown.answer.parser.starts_in_reasoning = prompt.opens_reasoning;
+    let mut batch = Batch::start(&state, &spec, vec![prompt.ids], arrival)?;
     if let Some(usage) = usage {
-        return Ok(sse::response(batch, Writer { envelope, shown, usage, started: false }));
+        let choices = batch.choices();
+        return Ok(sse::response(batch, Writer::new(envelope, shown, usage, choices)));
     }
     let answers = batch.collect().await?.into_iter().flatten();
     let choices = answers.map(|piece| shown.choice(piece)).collect();
@@ -84,7 +92,14 @@ fn wanted(request: &ChatRequest, state: &AppState) -> Result<(Wanted, Shown), Ap
     let logprobs = wants_logprobs.then(|| top.unwrap_or(0));
     let as_ids = request.sampling.return_tokens_as_token_ids.unwrap_or(false);
     let format = |top: u32| Format { top: top as usize, as_ids };
+    let parser =
+        ParserOptions { reasoning: state.model().answer_format.reasoning, ..Default::default() };
     let shown = Shown {
+        answer: AnswerOptions {
+            parser,
+            include_reasoning: request.include_reasoning.unwrap_or(true),
+            parallel_tool_calls: request.parallel_tool_calls.unwrap_or(true),
+        },
         logprobs: logprobs.map(format),
         prompt_logprobs: prompt_logprobs.map(format),
         token_ids: request.sampling.return_token_ids.unwrap_or(false),
@@ -93,10 +108,10 @@ fn wanted(request: &ChatRequest, state: &AppState) -> Result<(Wanted, Shown), Ap
     Ok((Wanted { budget: Budget::UpTo(max_tokens.max(1)), logprobs, prompt_logprobs }, shown))
 }
 
-fn conversation(request: ChatRequest) -> Conversation {
+fn conversation(request: ChatRequest, tools: Option<Vec<Value>>) -> Conversation {
     Conversation {
         messages: request.messages,
-        tools: None,
+        tools,
         add_generation_prompt: request.add_generation_prompt.unwrap_or(true),
         continue_final_message: request.continue_final_message.unwrap_or(false),
         add_special_tokens: request.add_special_tokens.unwrap_or(false),
@@ -106,18 +121,23 @@ fn conversation(request: ChatRequest) -> Conversation {
 }
 
 impl Shown {
+    /// A whole choice.
     fn choice(&self, mut piece: Piece) -> ChatChoice {
-        let logprobs = self.logprobs.map(|format| format.chat(&self.tokenizer, &piece.tokens));
-        let token_ids = self.token_ids.then(|| piece.token_ids());
+        let mut reader = AnswerReader::new(self.answer);
+        let deltas = reader.push(&piece.text, true);
         let (finish_reason, stop_reason) = piece.reasons();
         ChatChoice {
             index: piece.index as u32,
-            message: AssistantMessage::text(piece.text),
-            logprobs,
-            finish_reason,
+            message: message_of(deltas),
+            logprobs: self.logprobs(&piece),
+            finish_reason: finish_reason.map(|reason| reader.finish_reason(reason)),
             stop_reason,
-            token_ids,
+            token_ids: self.token_ids.then(|| piece.token_ids()),
         }
+    }
+
+    fn logprobs(&self, piece: &Piece) -> Option<ChatLogprobs> {
+        self.logprobs.map(|format| format.chat(&self.tokenizer, &piece.tokens))
     }
 
     fn whole(
@@ -145,73 +165,6 @@ impl Shown {
             prompt_logprobs,
             prompt_token_ids: self.token_ids.then(|| generation.prompt.clone()),
             kv_transfer_params: None,
-        }
-    }
-}
-
-struct Writer {
-    envelope: Envelope,
-    shown: Shown,
-    usage: StreamUsage,
-    /// Whether the role chunks have been sent.
-    started: bool,
-}
-
-impl Writer {
-    fn chunk(&self, choices: Vec<ChatChunkChoice>, usage: Option<Usage>) -> ChatChunk {
-        let Envelope { id, created, model } = self.envelope.clone();
-        let object = CHUNK_OBJECT.to_owned();
-        ChatChunk { id, object, created, model, choices, usage, prompt_token_ids: None }
-    }
-
-    /// One chunk per choice that says who speaks. They are sent when the first token is there,
-    /// because clients take them for it.
-    fn roles(&self, batch: &Batch, events: &mut Events) {
-        for index in 0..batch.choices() {
-            let choice = ChatChunkChoice {
-                index: index as u32,
-                delta: ChatDelta {
-                    role: Some("assistant".to_owned()),
-                    content: Some(String::new()),
-                },
-                ..ChatChunkChoice::default()
-            };
-            let (prompt, cached) = {
-                let usage = batch.choice_usage(0, index);
-                (usage.prompt_tokens, usage.prompt_tokens_details.unwrap_or_default())
-            };
-            let usage = Usage::new(prompt, 0, cached.cached_tokens);
-            let mut chunk = self.chunk(vec![choice], self.usage.in_chunks.then_some(usage));
-            if self.shown.token_ids {
-                chunk.prompt_token_ids = Some(batch.generation(0).prompt.clone());
-            }
-            events.push(&chunk);
-        }
-    }
-}
-
-impl ChunkWriter for Writer {
-    fn piece(&mut self, batch: &Batch, position: usize, piece: Piece, events: &mut Events) {
-        if !std::mem::replace(&mut self.started, true) {
-            self.roles(batch, events);
-        }
-        let usage = self.usage.in_chunks.then(|| batch.choice_usage(position, piece.index));
-        let ChatChoice { index, message, logprobs, finish_reason, stop_reason, token_ids } =
-            self.shown.choice(piece);
-        let choice = ChatChunkChoice {
-            index,
-            delta: ChatDelta { role: None, content: message.content },
-            logprobs,
-            stop_reason: finish_reason.is_some().then_some(stop_reason),
-            finish_reason,
-            token_ids,
-        };
-        events.push(&self.chunk(vec![choice], usage));
-    }
-
-    fn end(&mut self, batch: &Batch, events: &mut Events) {
-        if self.usage.at_end {
-            events.push(&self.chunk(Vec::new(), Some(batch.usage())));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     extract::JsonBody,
     prompt::{Conversation, tokenize_chat, tokenize_prompts},
     sampling::check_vocabulary,
+    tools::check_tools,
 };
 
 /// The ids of a text or of a rendered conversation.
@@ -37,6 +38,7 @@ async fn token_ids(state: &AppState, request: TokenizeRequest) -> Result<Vec<u32
             Ok(prompts.into_iter().flat_map(|prompt| prompt.ids).collect())
         }
         (None, Some(messages)) => {
+            check_tools(request.tools.as_deref().unwrap_or_default())?;
             let conversation = Conversation {
                 messages,
                 tools: request.tools,
@@ -46,7 +48,7 @@ async fn token_ids(state: &AppState, request: TokenizeRequest) -> Result<Vec<u32
                 chat_template: request.chat_template,
                 kwargs: request.chat_template_kwargs,
             };
-            tokenize_chat(state, conversation).await
+            Ok(tokenize_chat(state, conversation).await?.ids)
         }
         _ => Err(ApiError::field("prompt", "either prompt or messages must be given")),
     }

@@ -83,8 +83,8 @@ async fn fields_that_are_not_supported_yet() {
     });
     let completions = json!({"suffix": "x"});
     let chat = json!({
-        "tools": [], "tool_choice": "auto", "documents": [], "echo": true, "functions": [],
-        "reasoning_effort": "low", "include_reasoning": false, "modalities": ["audio"],
+        "documents": [], "echo": true, "functions": [], "reasoning_effort": "low",
+        "modalities": ["audio"],
     });
     let completion_body = json!({"prompt": "x"});
     let chat_body = json!({"messages": [{"role": "user", "content": "x"}]});

@@ -15,3 +15,4 @@ mod logprobs;
 mod routes;
 mod stream;
 mod support;
+mod tools;

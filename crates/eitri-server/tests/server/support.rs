@@ -12,9 +12,11 @@ use axum::{
     http::{Method, Request, StatusCode, header},
     response::Response,
 };
-use eitri_engine::{Engine, EngineConfig, EngineStats, SamplingParams, SimExecutor, StepPlan};
+use eitri_engine::{
+    Engine, EngineConfig, EngineStats, Executor, SamplingParams, SimExecutor, StepPlan,
+};
 use eitri_server::{AppState, GenerationDefaults, ServedModel, ServerConfig, router};
-use eitri_text::{ChatTemplate, Tokenizer};
+use eitri_text::{AnswerFormat, ChatTemplate, Tokenizer};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
@@ -72,7 +74,11 @@ pub(crate) struct Options {
     pub(crate) config: ServerConfig,
     pub(crate) defaults: GenerationDefaults,
     pub(crate) chat: bool,
+    pub(crate) template: &'static str,
+    pub(crate) answer_format: AnswerFormat,
     pub(crate) on_step: Option<StepHook>,
+    /// Computes in place of the simulated device.
+    pub(crate) executor: Option<Box<dyn Executor>>,
 }
 
 impl Default for Options {
@@ -83,7 +89,10 @@ impl Default for Options {
             config: ServerConfig::default(),
             defaults: GenerationDefaults::default(),
             chat: true,
+            template: TEMPLATE,
+            answer_format: AnswerFormat::default(),
             on_step: None,
+            executor: None,
         }
     }
 }
@@ -100,25 +109,27 @@ pub(crate) fn server() -> TestServer {
 
 impl TestServer {
     pub(crate) fn new(options: Options) -> Self {
-        let Options { sim_vocab, engine, config, defaults, chat, on_step } = options;
+        let Options { sim_vocab, engine, config, defaults, chat, on_step, .. } = options;
         let mut executor = SimExecutor::new(sim_vocab, engine.num_blocks, engine.block_size);
         if let Some(hook) = on_step {
             executor = executor.on_step(hook);
         }
         let tokenizer = Arc::new(byte_tokenizer());
-        let template = ChatTemplate::new(TEMPLATE, tokenizer.special_tokens()).unwrap();
+        let template = ChatTemplate::new(options.template, tokenizer.special_tokens()).unwrap();
         let model = ServedModel {
             name: "sim".to_owned(),
             aliases: vec!["other".to_owned()],
             root: "sim-model".to_owned(),
             tokenizer,
             chat_template: chat.then(|| Arc::new(template)),
+            answer_format: options.answer_format,
             vocab_size: VOCAB_SIZE,
             max_model_len: engine.max_model_len,
             kv_block_size: engine.block_size,
             defaults,
         };
-        let engine = Engine::spawn(engine, Box::new(executor)).unwrap();
+        let executor = options.executor.unwrap_or_else(|| Box::new(executor));
+        let engine = Engine::spawn(engine, executor).unwrap();
         let state = AppState::new(engine, model, config);
         Self { router: router(state.clone()), state }
     }

@@ -74,6 +74,13 @@ const RULES: &[Rules] = &[
     },
 ];
 
+/// The name of the rules whose only pattern is `pattern`, and whether they keep words that are
+/// tokens as a whole.
+pub(super) fn rules_of(pattern: &str) -> Option<(&'static str, bool)> {
+    let rules = RULES.iter().find(|rules| rules.patterns == [pattern])?;
+    Some((rules.names[0], rules.whole_words))
+}
+
 /// The encoder, how its entries are spelled, and whether it adds BOS where the file is silent.
 pub(super) fn encoder(
     vocab: &GgufVocab,

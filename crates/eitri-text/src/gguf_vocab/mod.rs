@@ -1,6 +1,7 @@
 //! Tokenizers from the metadata of a GGUF file.
 
 mod byte_level;
+mod hugging_face;
 mod sentencepiece;
 
 use tokenizers::AddedToken;
@@ -47,6 +48,9 @@ pub struct GgufVocab {
     pub add_space_prefix: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
+    /// `tokenizer.huggingface.json`: a whole `tokenizer.json`. Where present it decides how text is
+    /// cut and what tokens stand for; the fields above only say which tokens have a role.
+    pub hugging_face: Option<String>,
 }
 
 /// The kinds of `tokenizer.ggml.token_type`.
@@ -116,12 +120,7 @@ impl GgufVocab {
         encoder
             .add_tokens(added.collect::<Vec<_>>())
             .map_err(|e| gguf_error(TOKENS, e.to_string()))?;
-        let special = SpecialTokens {
-            bos: self.special_token("tokenizer.ggml.bos_token_id", self.bos)?,
-            eos: self.special_token("tokenizer.ggml.eos_token_id", self.eos)?,
-            unk: self.special_token("tokenizer.ggml.unknown_token_id", self.unk)?,
-            pad: self.special_token("tokenizer.ggml.padding_token_id", self.pad)?,
-        };
+        let special = self.special_tokens()?;
         Ok(BuiltVocab {
             encoder,
             spelling,
@@ -163,6 +162,16 @@ impl GgufVocab {
             )),
         };
         self.token_types.iter().enumerate().map(parse).collect()
+    }
+
+    /// The tokens with a role.
+    pub(crate) fn special_tokens(&self) -> Result<SpecialTokens, TextError> {
+        Ok(SpecialTokens {
+            bos: self.special_token("tokenizer.ggml.bos_token_id", self.bos)?,
+            eos: self.special_token("tokenizer.ggml.eos_token_id", self.eos)?,
+            unk: self.special_token("tokenizer.ggml.unknown_token_id", self.unk)?,
+            pad: self.special_token("tokenizer.ggml.padding_token_id", self.pad)?,
+        })
     }
 
     fn special_token(

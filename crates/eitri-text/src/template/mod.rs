@@ -9,7 +9,7 @@ mod tojson;
 use minijinja::{Environment, Value as Jinja, value::Serde};
 use serde_json::{Map, Value};
 
-use crate::{SpecialTokens, TextError, Tokenizer};
+use crate::{AnswerFormat, SpecialTokens, TextError, Tokenizer};
 use content::ContentFormat;
 
 const DEFAULT: &str = "default";
@@ -110,6 +110,18 @@ impl ChatTemplate {
         template.default = template.detect_format(DEFAULT);
         template.tool_use = tool_use.map(|_| template.detect_format(TOOL_USE));
         Ok(template)
+    }
+
+    /// What the model's answers look like, judged by its templates.
+    pub fn answer_format(&self) -> AnswerFormat {
+        let templates = self.environment.templates();
+        templates.map(|(_, template)| AnswerFormat::detect(template.source())).fold(
+            AnswerFormat::default(),
+            |all, one| AnswerFormat {
+                reasoning: all.reasoning || one.reasoning,
+                tools: all.tools || one.tools,
+            },
+        )
     }
 
     /// Renders the conversation into a prompt. The prompt holds its special tokens as text, so it

@@ -11,11 +11,12 @@ use super::quantity::{
 use crate::console;
 
 /// The model that is taken when none is named.
-pub(crate) const DEFAULT_MODEL: &str = "smollm2";
+const DEFAULT_MODEL: &str = "robot";
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
-    /// Directory, .gguf file, hub id in the local Hugging Face cache, or `smollm2`
+    /// Directory, .gguf file, hub id in the local Hugging Face cache, or a short name: `robot`
+    /// (small, part of the program) or `smollm2` [default: robot]
     #[arg(value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
 
@@ -117,6 +118,11 @@ impl EngineArgs {
     /// Whether a model was named.
     pub(super) fn names_model(&self) -> bool {
         self.model.is_some() || self.model_flag.is_some()
+    }
+
+    /// Whether the model is the bundled one, also by the path of its files.
+    pub(crate) fn is_robot(&self) -> bool {
+        self.model().ends_with(DEFAULT_MODEL)
     }
 
     pub(crate) fn kv_dtype(&self) -> KvDtype {

@@ -2,16 +2,18 @@
 
 mod engine_args;
 mod quantity;
+mod quantize_args;
 mod serve_args;
 #[cfg(test)]
 mod tests;
 mod vllm_flags;
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) use engine_args::EngineArgs;
+pub(crate) use quantize_args::QuantizeArgs;
 pub(crate) use serve_args::ServeArgs;
 
 /// OpenAI-compatible inference server for Qwen3 models.
@@ -34,6 +36,8 @@ pub(crate) enum Command {
     Chat(Box<ChatArgs>),
     /// Show a model's shape, formats, kernels and memory plan without loading it
     Inspect(Box<InspectArgs>),
+    /// Write a model as a GGUF file, quantised or not, and report how exact it is
+    Quantize(QuantizeArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,6 +61,15 @@ pub(crate) struct ChatArgs {
     /// Instructions to the model
     #[arg(long, value_name = "TEXT", help_heading = "Conversation")]
     pub(crate) system: Option<String>,
+
+    /// Functions that the model may call, a JSON list as in the OpenAI API [default: for the
+    /// model `robot` those that it knows, else none]
+    #[arg(long, value_name = "FILE", help_heading = "Conversation")]
+    pub(crate) tools: Option<PathBuf>,
+
+    /// Answer without thinking first, where the chat template has that choice
+    #[arg(long, help_heading = "Conversation")]
+    pub(crate) no_thinking: bool,
 
     /// Most tokens of one answer [default: what the context leaves]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -83,7 +96,7 @@ impl Command {
     pub(crate) fn usual_log_level(&self) -> LogLevel {
         match self {
             Self::Serve(_) => LogLevel::Info,
-            Self::Chat(_) | Self::Inspect(_) => LogLevel::Warn,
+            Self::Chat(_) | Self::Inspect(_) | Self::Quantize(_) => LogLevel::Warn,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
-use eitri::{EngineBuilder, Error, GenerationSource, SchedulingPolicy};
+use eitri::{AnswerFormat, EngineBuilder, Error, GenerationSource, SchedulingPolicy};
 use eitri_server::ServerConfig;
 use serde_json::{Map, Value};
 
@@ -40,6 +40,20 @@ pub(crate) struct ServeArgs {
     /// Variables of the chat template that requests may override
     #[arg(long, value_name = "JSON", value_parser = parse_object, help_heading = "Model")]
     default_chat_template_kwargs: Option<Map<String, Value>>,
+
+    /// Format of tool calls in answers; auto judges by the chat template
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ToolCallParser::Auto)]
+    #[arg(help_heading = "Model")]
+    tool_call_parser: ToolCallParser,
+
+    /// Format of reasoning in answers; auto judges by the chat template
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = ReasoningParser::Auto)]
+    #[arg(help_heading = "Model")]
+    reasoning_parser: ReasoningParser,
+
+    /// Do not show tools to the model in requests that forbid their use
+    #[arg(long, help_heading = "Model")]
+    exclude_tools_when_tool_choice_none: bool,
 
     /// Address to listen on
     #[arg(long, value_name = "HOST", default_value = "0.0.0.0", help_heading = "Server")]
@@ -121,6 +135,20 @@ enum Dtype {
     Float32,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ToolCallParser {
+    Auto,
+    Hermes,
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReasoningParser {
+    Auto,
+    Qwen3,
+    None,
+}
+
 impl ServeArgs {
     /// What is wrong although each flag alone is right.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -179,11 +207,28 @@ impl ServeArgs {
             max_logprobs: u32::try_from(self.max_logprobs).unwrap_or(u32::MAX),
             dev_mode,
             force_include_usage: self.enable_force_include_usage,
+            exclude_tools_when_tool_choice_none: self.exclude_tools_when_tool_choice_none,
             default_chat_template_kwargs: self
                 .default_chat_template_kwargs
                 .clone()
                 .unwrap_or_default(),
             ..ServerConfig::default()
+        }
+    }
+
+    /// What is looked for in answers; `detected` is what the chat template has tags for.
+    pub(crate) fn answer_format(&self, detected: AnswerFormat) -> AnswerFormat {
+        AnswerFormat {
+            reasoning: match self.reasoning_parser {
+                ReasoningParser::Auto => detected.reasoning,
+                ReasoningParser::Qwen3 => true,
+                ReasoningParser::None => false,
+            },
+            tools: match self.tool_call_parser {
+                ToolCallParser::Auto => detected.tools,
+                ToolCallParser::Hermes => true,
+                ToolCallParser::None => false,
+            },
         }
     }
 

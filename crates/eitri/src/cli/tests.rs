@@ -32,9 +32,23 @@ fn help(line: &[&str]) -> String {
 #[test]
 fn help_is_as_reviewed() {
     insta::assert_snapshot!("eitri", help(&[]));
-    for name in ["serve", "chat", "inspect"] {
+    for name in ["serve", "chat", "inspect", "quantize"] {
         insta::assert_snapshot!(name, help(&[name]));
     }
+}
+
+#[test]
+fn quantize_knows_its_formats_by_name() {
+    let line = |format| ["eitri", "quantize", "m", "--to", format, "--out", "m.gguf"];
+    let parse_format = |format| parse(line(format).map(OsString::from));
+    for preset in &eitri::GGUF_PRESETS {
+        match parse_format(preset.name).unwrap().cli.command {
+            Command::Quantize(arguments) => assert_eq!(arguments.to, preset),
+            other => panic!("{other:?}"),
+        }
+    }
+    let error = parse_format("q3_k").unwrap_err().to_string();
+    assert!(error.contains("'q3_k'") && error.contains("q4_k_m"), "{error}");
 }
 
 #[test]
@@ -76,7 +90,7 @@ fn flags_reach_the_engine() {
         (&["m", "--activations", "exact"], "activations: Exact"),
         (&["m", "--kv-cache-dtype", "float32"], "kv_dtype: F32"),
         (&["--model", "m"], "model: Some(\"m\")"),
-        (&[], "model: Some(\"smollm2\")"),
+        (&[], "model: Some(\"robot\")"),
     ] {
         let builder = format!("{:?}", serve(line).builder().unwrap());
         assert!(builder.contains(expected), "{line:?}: {builder}");

@@ -28,7 +28,7 @@ use Takes::{Many, Nothing, One};
 use Verdict::{Neutral, Only, Refused};
 
 const ONE_DEVICE: &str = "one process computes on one device";
-const NO_TOOLS: &str = "tool calls are not supported yet";
+const NO_TOOLS: &str = "tools are called by the client";
 const NO_LORA: &str = "adapters are not supported yet";
 const NO_TLS: &str = "TLS is not supported yet: put a proxy in front";
 const NO_PYTHON: &str = "there is no Python to load it into";
@@ -68,7 +68,7 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("disable-uvicorn-access-log", Nothing, Neutral("requests are not logged")),
     ("distributed-executor-backend", One, Neutral(ONE_DEVICE)),
     ("download-dir", One, Neutral(NO_DOWNLOAD)),
-    ("enable-auto-tool-choice", Nothing, Refused(NO_TOOLS)),
+    ("enable-auto-tool-choice", Nothing, Neutral("see --tool-call-parser")),
     ("enable-expert-parallel", Nothing, Neutral(ONE_DEVICE)),
     ("enable-log-outputs", Nothing, Refused(LATER)),
     ("enable-log-requests", Nothing, Refused("it is not supported yet; see --log-level debug")),
@@ -82,7 +82,6 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("enable-ssl-refresh", Nothing, Refused(NO_TLS)),
     ("enable-tokenizer-info-endpoint", Nothing, Refused(LATER)),
     ("enforce-eager", Nothing, Neutral(NOT_COMPILED)),
-    ("exclude-tools-when-tool-choice-none", Nothing, Neutral(NO_TOOLS)),
     ("guided-decoding-backend", One, Neutral(NO_STRUCTURE)),
     ("h11-max-header-count", One, Neutral("the HTTP stack is another one")),
     ("h11-max-incomplete-event-size", One, Neutral("the HTTP stack is another one")),
@@ -119,7 +118,6 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("pipeline-parallel-size", One, Only(&["1"], ONE_DEVICE)),
     ("prefix-caching-hash-algo", One, Neutral("hashes have 128 bits and a hit is compared")),
     ("quantization", One, Only(&["gguf"], CHECKPOINT)),
-    ("reasoning-parser", One, Refused("reasoning is not separated from the answer yet")),
     ("response-role", One, Only(&["assistant"], "answers have the role assistant")),
     ("return-tokens-as-token-ids", Nothing, Refused("ask for `return_token_ids` in requests")),
     ("root-path", One, Refused(LATER)),
@@ -143,7 +141,6 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("tensor-parallel-size", One, Only(&["1"], ONE_DEVICE)),
     ("tokenizer-mode", One, Only(&["auto", "hf"], "there is one kind of tokenizer")),
     ("tokenizer-revision", One, Neutral("the tokenizer lies beside the model")),
-    ("tool-call-parser", One, Refused(NO_TOOLS)),
     ("tool-parser-plugin", One, Refused(NO_PYTHON)),
     ("tool-server", One, Refused(NO_TOOLS)),
     ("trust-remote-code", Nothing, Neutral("code that comes with a model is never run")),

@@ -6,11 +6,13 @@ use std::{
     thread,
 };
 
-use anyhow::Result;
-use eitri::{Engine, Generation, GenerationOptions, Message, Prompt};
+use anyhow::{Context, Result};
+use eitri::{AnswerDelta, AnswerParser, Engine, Generation, GenerationOptions, Message, Prompt};
+use eitri::{Piece, ToolCall};
+use serde_json::{Map, Value};
 use tokio::{signal, sync::mpsc};
 
-use crate::{cli::ChatArgs, console::LoadMeter};
+use crate::{cli::ChatArgs, console::Meter};
 
 const HELP: &str = "\
 /system TEXT  set the instructions and start anew (without TEXT: none)
@@ -22,11 +24,11 @@ Ctrl-C stops an answer; pressed twice at the prompt it leaves.";
 pub(crate) fn run(arguments: &ChatArgs) -> Result<()> {
     let builder = arguments.engine.for_one_user(arguments.engine.builder()?);
     let planned = builder.plan()?;
-    let meter = LoadMeter::new();
+    let meter = Meter::new();
     let is_interactive = arguments.prompt.is_none();
     let progress = |progress| {
         if is_interactive {
-            meter.show(progress);
+            meter.loading(progress);
         }
     };
     let loaded = planned.load(Some(&progress));
@@ -35,7 +37,7 @@ pub(crate) fn run(arguments: &ChatArgs) -> Result<()> {
     }
     let engine = loaded?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut chat = Chat::new(&engine, arguments);
+    let mut chat = Chat::new(&engine, arguments)?;
     match &arguments.prompt {
         Some(prompt) => runtime.block_on(chat.answer_once(prompt)),
         None => runtime.block_on(chat.converse()),
@@ -46,6 +48,7 @@ pub(crate) fn run(arguments: &ChatArgs) -> Result<()> {
 struct Chat<'a> {
     engine: &'a Engine,
     options: GenerationOptions,
+    tools: Vec<Value>,
     system: Option<String>,
     /// Turns without the system message.
     turns: Vec<Message>,
@@ -89,20 +92,27 @@ enum Line {
 }
 
 impl<'a> Chat<'a> {
-    fn new(engine: &'a Engine, arguments: &ChatArgs) -> Self {
+    fn new(engine: &'a Engine, arguments: &ChatArgs) -> Result<Self> {
         // A model that recommends nothing answers best without chance.
         let recommended = engine.sampling_defaults().temperature;
-        let options = GenerationOptions {
+        let mut options = GenerationOptions {
             max_tokens: arguments.max_tokens,
             temperature: arguments.temperature.or(recommended).or(Some(0.0)),
             ..GenerationOptions::default()
         };
-        Self { engine, options, system: arguments.system.clone(), turns: Vec::new() }
+        if arguments.no_thinking {
+            options.chat_template_kwargs.insert("enable_thinking".to_owned(), Value::Bool(false));
+        }
+        let tools = arguments.tools()?;
+        Ok(Self { engine, options, tools, system: arguments.system.clone(), turns: Vec::new() })
     }
 
     fn prompt(&self) -> Prompt {
         let system = self.system.iter().map(Message::system);
-        Prompt::chat(system.chain(self.turns.iter().cloned()))
+        Prompt::chat_with_tools(
+            system.chain(self.turns.iter().cloned()),
+            self.tools.iter().cloned(),
+        )
     }
 
     fn generate(&self) -> Result<Generation, eitri::Error> {
@@ -112,12 +122,11 @@ impl<'a> Chat<'a> {
     async fn answer_once(&mut self, prompt: &str) -> Result<()> {
         self.turns.push(Message::user(prompt));
         let mut answer = self.generate()?;
-        let mut output = io::stdout().lock();
+        let mut printer = Printer::new(&answer, false);
         while let Some(piece) = answer.next().await {
-            output.write_all(piece?.text.as_bytes())?;
-            output.flush()?;
+            printer.print(&piece?)?;
         }
-        writeln!(output)?;
+        printer.end()?;
         Ok(())
     }
 
@@ -164,16 +173,15 @@ impl<'a> Chat<'a> {
             }
         };
         match answer {
-            Some(text) => self.turns.push(Message::assistant(text)),
+            Some(message) => self.turns.push(message),
             None => drop(self.turns.pop()),
         }
         Ok(())
     }
 
     /// Prints an answer as it comes, up to its end or Ctrl-C; `None` when it failed.
-    async fn print(&self, mut generation: Generation) -> Result<Option<String>> {
-        let mut text = String::new();
-        let mut output = io::stdout();
+    async fn print(&self, mut generation: Generation) -> Result<Option<Message>> {
+        let mut printer = Printer::new(&generation, io::stdout().is_terminal());
         let interrupt = signal::ctrl_c();
         tokio::pin!(interrupt);
         loop {
@@ -186,19 +194,126 @@ impl<'a> Chat<'a> {
             };
             match piece {
                 None => break,
-                Some(Ok(piece)) => {
-                    output.write_all(piece.text.as_bytes())?;
-                    output.flush()?;
-                    text.push_str(&piece.text);
-                }
+                Some(Ok(piece)) => printer.print(&piece)?,
                 Some(Err(error)) => {
                     eprintln!("\nerror: {error}");
                     return Ok(None);
                 }
             }
         }
-        println!();
-        Ok(Some(text))
+        printer.end().map(Some)
+    }
+}
+
+/// Shows an answer: its text as it comes, each call of a function on a line, and reasoning dimmed
+/// where `shows_reasoning`.
+struct Printer {
+    parser: AnswerParser,
+    shows_reasoning: bool,
+    /// Style in which the terminal is.
+    dimmed: bool,
+    /// The cursor is at the start of a line.
+    at_start: bool,
+    content: String,
+    calls: Vec<ToolCall>,
+}
+
+impl Printer {
+    fn new(generation: &Generation, shows_reasoning: bool) -> Self {
+        Self {
+            parser: generation.answer_parser(),
+            shows_reasoning,
+            dimmed: false,
+            at_start: true,
+            content: String::new(),
+            calls: Vec::new(),
+        }
+    }
+
+    fn print(&mut self, piece: &Piece) -> Result<()> {
+        let deltas = self.parser.push(&piece.text);
+        self.show(deltas)
+    }
+
+    /// Prints what was held back and returns the turn.
+    fn end(mut self) -> Result<Message> {
+        let deltas = self.parser.finish();
+        self.show(deltas)?;
+        self.style(false)?;
+        self.start_line()?;
+        Ok(Message::assistant_calls(self.content, self.calls))
+    }
+
+    fn show(&mut self, deltas: Vec<AnswerDelta>) -> Result<()> {
+        for delta in deltas {
+            match delta {
+                AnswerDelta::Reasoning(text) if self.shows_reasoning => {
+                    self.style(true)?;
+                    self.write(&text)?;
+                }
+                AnswerDelta::Reasoning(_) => {}
+                AnswerDelta::Content(text) => {
+                    self.style(false)?;
+                    self.write(&text)?;
+                    self.content.push_str(&text);
+                }
+                AnswerDelta::ToolCallStart { name, .. } => {
+                    self.calls.push(ToolCall { name, arguments: Map::new() });
+                }
+                // A call's arguments come whole.
+                AnswerDelta::ToolCallArguments { text, .. } => {
+                    self.style(false)?;
+                    self.start_line()?;
+                    if let Some(call) = self.calls.last_mut() {
+                        call.arguments = serde_json::from_str(&text)?;
+                        let line = format!("{call}\n");
+                        self.write(&line)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn style(&mut self, dimmed: bool) -> Result<()> {
+        const DIM: &str = "\x1b[2m";
+        const NORMAL: &str = "\x1b[0m";
+        if dimmed == self.dimmed {
+            return Ok(());
+        }
+        if !dimmed {
+            self.start_line()?;
+        }
+        self.dimmed = dimmed;
+        io::stdout().write_all(if dimmed { DIM } else { NORMAL }.as_bytes())?;
+        Ok(())
+    }
+
+    fn start_line(&mut self) -> Result<()> {
+        if self.at_start { Ok(()) } else { self.write("\n") }
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        if !text.is_empty() {
+            let mut output = io::stdout();
+            output.write_all(text.as_bytes())?;
+            output.flush()?;
+            self.at_start = text.ends_with('\n');
+        }
+        Ok(())
+    }
+}
+
+impl ChatArgs {
+    /// Functions that the model may call: those of the file, or else those that the bundled models
+    /// were trained on.
+    fn tools(&self) -> Result<Vec<Value>> {
+        let Some(path) = &self.tools else {
+            return Ok(if self.engine.is_robot() { eitri::robot_tools() } else { Vec::new() });
+        };
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let list = serde_json::from_str(&text);
+        list.with_context(|| format!("{} must be a JSON list of tools", path.display()))
     }
 }
 

@@ -98,7 +98,7 @@ impl<'a> Inspection<'a> {
 
     fn write_shape(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.info.config;
-        writeln!(f, "{} ({})", self.info.name, self.info.path.display())?;
+        writeln!(f, "{} ({})", self.info.name, self.info.place())?;
         writeln!(
             f,
             "{} with {} parameters: {} layers of {} (feed-forward {}), {} heads of {} ({} for keys \

@@ -2,5 +2,6 @@
 
 pub(crate) mod chat;
 pub(crate) mod inspect;
+pub(crate) mod quantize;
 pub(crate) mod serve;
 mod stats_log;

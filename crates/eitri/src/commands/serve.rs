@@ -18,7 +18,7 @@ use tokio::{
 use super::stats_log;
 use crate::{
     cli::ServeArgs,
-    console::{self, LoadMeter},
+    console::{self, Meter},
 };
 
 /// Threads that parse requests and write answers; the engine has its own.
@@ -40,8 +40,8 @@ pub(crate) fn run(arguments: &ServeArgs, start: Instant) -> Result<()> {
     // The port is taken before the model is loaded: a wrong one is found out at once, and clients
     // that come early wait instead of being turned away.
     let listener = runtime.block_on(async { listen(&arguments.host, arguments.port) })?;
-    let meter = LoadMeter::new();
-    let loaded = planned.load(Some(&|progress| meter.show(progress)));
+    let meter = Meter::new();
+    let loaded = planned.load(Some(&|progress| meter.loading(progress)));
     meter.clear();
     let engine = loaded?;
     let served = runtime.block_on(serve(&engine, arguments, listener, start));
@@ -57,7 +57,7 @@ fn introduce(planned: &PlannedEngine) {
     eprintln!(
         "{} ({}): {} parameters, {} on {} threads ({})",
         info.name,
-        info.path.display(),
+        info.place(),
         console::parameters(info.parameters()),
         info.config.architecture.name,
         planned.threads(),
@@ -166,8 +166,14 @@ fn served_model(engine: &Engine, arguments: &ServeArgs) -> ServedModel {
     ServedModel {
         name: names.next().unwrap_or_else(|| info.name.clone()),
         aliases: names.collect(),
-        root: info.path.display().to_string(),
+        root: info
+            .path
+            .as_ref()
+            .map_or_else(|| info.name.clone(), |path| path.display().to_string()),
         tokenizer: Arc::clone(engine.tokenizer()),
+        answer_format: arguments.answer_format(
+            engine.chat_template().map(|template| template.answer_format()).unwrap_or_default(),
+        ),
         chat_template: engine.chat_template().cloned(),
         vocab_size: u32::try_from(info.config.vocab_size).unwrap_or(u32::MAX),
         max_model_len: engine.memory_plan().max_model_len,

@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("eitri-tests", &["eitri"]),
-    ("xtask", &[]),
+    ("xtask", &["eitri-tests"]),
 ];
 
 /// Crates that may know the tensor library; the other half compiles without it.

@@ -1,0 +1,115 @@
+//! `eitri quantize`: files that other programs read, and that eitri itself runs.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use eitri_quant::{Checkpoint, quantize};
+use eitri_tests::{run, workspace};
+
+const FORMATS: [&str; 11] =
+    ["f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_1", "q5_0", "q4_k_m", "q4_1", "q4_0"];
+
+fn robot() -> PathBuf {
+    workspace().join("models/robot")
+}
+
+fn write(folder: &Path, format: &str) -> PathBuf {
+    let out = folder.join(format!("{format}.gguf"));
+    let model = robot();
+    let paths = [model.to_str().unwrap(), out.to_str().unwrap()];
+    let (code, text, error) =
+        run(&["quantize", paths[0], "--to", format, "--out", paths[1]]).unwrap();
+    assert_eq!(code, Some(0), "{error}");
+    for expected in ["embedding", "attention q,k,v", "feed-forward down", "relative error"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    out
+}
+
+/// What eitri decodes from a file, as f32, beside it.
+fn decode(file: &Path) {
+    let (checkpoint, _) = Checkpoint::open_gguf(file).unwrap();
+    let mut bytes = Vec::new();
+    for name in checkpoint.names() {
+        let tensor = checkpoint.tensor(name).unwrap();
+        let mut values = vec![0.0; tensor.shape.iter().product()];
+        quantize::decode(tensor.encoding, tensor.bytes, &mut values).unwrap();
+        bytes.extend(values.iter().flat_map(|value: &f32| value.to_le_bytes()));
+    }
+    fs::write(format!("{}.f32", file.display()), bytes).unwrap();
+}
+
+/// The package decodes every block to the same bits, and its own quantisers do no better.
+#[test]
+fn the_gguf_package_reads_the_same_values() {
+    let python = workspace().join("local/python/bin/python");
+    assert!(python.is_file(), "Python is missing: install it with `cargo xtask python`");
+    let folder = tempfile::tempdir().unwrap();
+    let files = FORMATS.map(|format| write(folder.path(), format));
+    for file in &files {
+        decode(file);
+    }
+    let output = Command::new(python)
+        .arg(workspace().join("tests/python/gguf_check.py"))
+        .arg(robot())
+        .args(&files)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.ends_with("ok\n"), "{text}");
+}
+
+fn answer(model: &Path) -> String {
+    let tools = workspace().join("models/robot-tools.json");
+    let question = ["--prompt", "Drive two metres forward.", "--max-tokens", "40"];
+    let model = ["chat", model.to_str().unwrap(), "--tools", tools.to_str().unwrap()];
+    let question = [&["--temperature", "0"], &question[..]].concat();
+    let (code, text, error) = run(&[&model[..], &question].concat()).unwrap();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(!text.trim().is_empty(), "an answer");
+    text
+}
+
+/// The tokenizer of this model cuts text in a way that GGUF has no name for, so that the right
+/// answer needs all of `tokenizer.json`.
+#[test]
+fn a_file_of_the_stored_type_answers_as_the_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(answer(&write(folder.path(), "bf16")), answer(&robot()));
+}
+
+#[test]
+fn all_readable_formats_run() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["f32", "f16", "q8_0", "q6_k", "q4_1", "q4_0"] {
+        answer(&write(folder.path(), format));
+    }
+}
+
+#[test]
+fn a_file_that_exists_is_replaced_only_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("robot.gguf");
+    fs::write(&out, "precious").unwrap();
+    let (model, path) = (robot(), out.to_str().unwrap());
+    let line = ["quantize", model.to_str().unwrap(), "--to", "q4_0", "--out", path];
+    let (code, _, error) = run(&line).unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("exists already") && error.contains("--force"), "{error}");
+    assert_eq!(fs::read(&out).unwrap(), b"precious");
+    let (code, _, error) = run(&[&line[..], &["--force"]].concat()).unwrap();
+    assert_eq!(code, Some(0), "{error}");
+    assert_eq!(&fs::read(&out).unwrap()[..4], b"GGUF");
+
+    let again = ["quantize", path, "--to", "q8_0", "--out", "unwritten.gguf"];
+    let (code, _, error) = run(&again).unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("is Q4_0") && error.contains("start from F32, F16 or BF16"), "{error}");
+    assert!(!Path::new("unwritten.gguf").exists());
+}
