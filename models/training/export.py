@@ -45,7 +45,7 @@ def main() -> None:
     ids = {t["content"]: t["id"] for t in vocabulary["added_tokens"]}
     config = config_of(shape, json.loads((a.out / "tokenizer_config.json").read_text()), ids)
     (a.out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    generation = {"do_sample": False, "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]], "pad_token_id": ids["<|endoftext|>"]}
+    generation = {"do_sample": False, "temperature": 0.0, "eos_token_id": [ids["<|im_end|>"], ids["<|endoftext|>"]], "pad_token_id": ids["<|endoftext|>"]}
     (a.out / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n")
     print(f"{a.out.name}: {sum(t.numel() for t in tensors.values())} parameters after {state['tokens'] / 1e6:.1f} M tokens, {state['spent'] / 60:.0f} min")
 

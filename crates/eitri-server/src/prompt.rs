@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eitri_openai::{ChatContent, ChatMessage, Prompt};
-use eitri_text::{ChatInput, ChatTemplate, ReasoningParser};
+use eitri_text::{ChatInput, ChatTemplate};
 use serde_json::{Map, Value};
 
 use crate::{ApiError, AppState, sampling::check_vocabulary, tools::message_for_template};
@@ -87,9 +87,8 @@ pub(crate) struct Conversation {
 /// A rendered conversation.
 #[derive(Debug, Clone)]
 pub(crate) struct ChatPrompt {
+    pub(crate) text: String,
     pub(crate) ids: Vec<u32>,
-    /// It ends within a think block, so that the answer begins with reasoning.
-    pub(crate) opens_reasoning: bool,
 }
 
 /// Renders a conversation and encodes what comes out.
@@ -108,10 +107,9 @@ pub(crate) async fn tokenize_chat(
     let tokenizer = Arc::clone(&model.tokenizer);
     let bytes = conversation.messages.iter().map(content_len).sum();
     run(bytes, move || {
-        let prompt = render(&template, &conversation, &kwargs)?;
-        let opens_reasoning = ReasoningParser::prompt_opens_reasoning(&prompt);
-        let ids = tokenizer.encode(&prompt, conversation.add_special_tokens)?;
-        Ok(ChatPrompt { ids, opens_reasoning })
+        let text = render(&template, &conversation, &kwargs)?;
+        let ids = tokenizer.encode(&text, conversation.add_special_tokens)?;
+        Ok(ChatPrompt { text, ids })
     })
     .await
 }

@@ -20,15 +20,12 @@ impl Tools {
     /// Checks `tools` and `tool_choice`.
     pub(crate) fn of(request: &ChatRequest, state: &AppState) -> Result<Self, ApiError> {
         let Some(tools) = &request.tools else {
-            return match &request.tool_choice {
-                None => Ok(Self { shown: None, parse: false }),
-                Some(ToolChoice::Mode(mode)) if mode == "none" => {
-                    Ok(Self { shown: None, parse: false })
-                }
-                Some(_) => {
-                    Err(ApiError::field("tool_choice", "tool_choice is only allowed with tools"))
-                }
-            };
+            let choice = request.tool_choice.as_ref();
+            if choice.is_some_and(|choice| *choice != ToolChoice::Mode("none".to_owned())) {
+                let message = "tool_choice is only allowed with tools";
+                return Err(ApiError::field("tool_choice", message));
+            }
+            return Ok(Self { shown: None, parse: false });
         };
         if tools.is_empty() {
             let message = "tools is empty: leave it out or list at least one";

@@ -109,6 +109,15 @@ pub struct AnswerFormat {
 }
 
 impl AnswerFormat {
+    /// How to read the answer to a rendered `prompt`; `tools` says whether it may call any.
+    pub fn options(self, prompt: &str, tools: bool) -> ParserOptions {
+        ParserOptions {
+            reasoning: self.reasoning,
+            starts_in_reasoning: ReasoningParser::prompt_opens_reasoning(prompt),
+            tools: tools && self.tools,
+        }
+    }
+
     /// Looks for the tags in the source of a chat template. Qwen3-Coder's template has the tags of
     /// tool calls too but puts XML (`<function=NAME>`) between them, which [`ToolParser`] does not
     /// read, so it counts as having none.

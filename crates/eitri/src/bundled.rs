@@ -5,7 +5,7 @@ use eitri_models::EmbeddedModel;
 use serde_json::Value;
 
 /// Name of the bundled model, which is taken when none is named.
-pub(crate) const ROBOT: &str = "robot";
+pub const ROBOT: &str = "robot";
 
 macro_rules! file {
     ($name:literal) => {

@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use eitri_engine::{EngineHandle, EngineStats, TokenId};
 use eitri_runner::{LoadReport, MemoryPlan};
-use eitri_text::{
-    AnswerFormat, ChatInput, ChatTemplate, ParserOptions, ReasoningParser, TextDecoder, Tokenizer,
-};
+use eitri_text::{ChatInput, ChatTemplate, ParserOptions, TextDecoder, Tokenizer};
 use serde_json::Value;
 
 use crate::{
@@ -92,12 +90,7 @@ impl Engine {
             Prompt::Chat { messages, tools } => {
                 let template = self.chat_template.as_ref().ok_or(Error::NoChatTemplate)?;
                 let text = render(template, messages, tools, options)?;
-                let AnswerFormat { reasoning, tools: calls } = template.answer_format();
-                parser = ParserOptions {
-                    reasoning,
-                    starts_in_reasoning: ReasoningParser::prompt_opens_reasoning(&text),
-                    tools: calls && !tools.is_empty(),
-                };
+                parser = template.answer_format().options(&text, !tools.is_empty());
                 self.tokenizer.encode(&text, false)?
             }
         };

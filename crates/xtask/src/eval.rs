@@ -80,10 +80,7 @@ pub(crate) fn robot(arguments: &[&str]) -> Result<()> {
                 for activations in &options.activations {
                     let label = format!("{model:<10} {weights:<8} {kv:<8} {activations:<6}");
                     println!("\n{label}");
-                    let tokenizer = workspace::root().join("models").join(model);
-                    let tokenizer = tokenizer.to_str().context("a path that is not UTF-8")?;
                     let flags = ["--kv-cache-dtype", kv, "--activations", activations];
-                    let flags = [&flags[..], &["--tokenizer", tokenizer]].concat();
                     let server = Server::start_binary(&binary, &path, &flags)?;
                     rows.push(evaluate(label, &server, &sets, size(&path)?, options.show)?);
                 }

@@ -55,12 +55,11 @@ pub(crate) async fn create(
         stream_mode(request.stream, request.stream_options, &request.sampling, state.config())?;
     let tools = Tools::of(&request, &state)?;
     let (wanted, mut shown) = wanted(&request, &state)?;
-    shown.answer.parser.tools = tools.parse;
     let spec = Spec::new(&request.sampling, wanted, &state)?;
     let envelope =
         Envelope::new("chatcmpl", &headers, request.sampling.request_id.as_deref(), &state);
     let prompt = tokenize_chat(&state, conversation(request, tools.shown)).await?;
-    shown.answer.parser.starts_in_reasoning = prompt.opens_reasoning;
+    shown.answer.parser = state.model().answer_format.options(&prompt.text, tools.parse);
     let mut batch = Batch::start(&state, &spec, vec![prompt.ids], arrival)?;
     if let Some(usage) = usage {
         let choices = batch.choices();
@@ -92,11 +91,10 @@ fn wanted(request: &ChatRequest, state: &AppState) -> Result<(Wanted, Shown), Ap
     let logprobs = wants_logprobs.then(|| top.unwrap_or(0));
     let as_ids = request.sampling.return_tokens_as_token_ids.unwrap_or(false);
     let format = |top: u32| Format { top: top as usize, as_ids };
-    let parser =
-        ParserOptions { reasoning: state.model().answer_format.reasoning, ..Default::default() };
     let shown = Shown {
         answer: AnswerOptions {
-            parser,
+            // It depends on the prompt, which is not rendered yet.
+            parser: ParserOptions::default(),
             include_reasoning: request.include_reasoning.unwrap_or(true),
             parallel_tool_calls: request.parallel_tool_calls.unwrap_or(true),
         },

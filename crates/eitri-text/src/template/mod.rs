@@ -55,6 +55,7 @@ pub struct ChatTemplate {
     /// Formats of the `default` and the `tool_use` template.
     default: ContentFormat,
     tool_use: Option<ContentFormat>,
+    answer_format: AnswerFormat,
 }
 
 impl ChatTemplate {
@@ -105,8 +106,19 @@ impl ChatTemplate {
             add(TOOL_USE, &template.source)?;
         }
         let special = special.named().map(|(name, token)| (name, token.text.clone())).collect();
-        let mut template =
-            Self { environment, special, default: ContentFormat::default(), tool_use: None };
+        let sources = [Some(default), tool_use].into_iter().flatten();
+        let formats = sources.map(|template| AnswerFormat::detect(&template.source));
+        let answer_format = formats.fold(AnswerFormat::default(), |all, one| AnswerFormat {
+            reasoning: all.reasoning || one.reasoning,
+            tools: all.tools || one.tools,
+        });
+        let mut template = Self {
+            environment,
+            special,
+            default: ContentFormat::default(),
+            tool_use: None,
+            answer_format,
+        };
         template.default = template.detect_format(DEFAULT);
         template.tool_use = tool_use.map(|_| template.detect_format(TOOL_USE));
         Ok(template)
@@ -114,14 +126,7 @@ impl ChatTemplate {
 
     /// What the model's answers look like, judged by its templates.
     pub fn answer_format(&self) -> AnswerFormat {
-        let templates = self.environment.templates();
-        templates.map(|(_, template)| AnswerFormat::detect(template.source())).fold(
-            AnswerFormat::default(),
-            |all, one| AnswerFormat {
-                reasoning: all.reasoning || one.reasoning,
-                tools: all.tools || one.tools,
-            },
-        )
+        self.answer_format
     }
 
     /// Renders the conversation into a prompt. The prompt holds its special tokens as text, so it

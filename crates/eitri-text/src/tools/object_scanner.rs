@@ -334,7 +334,9 @@ mod tests {
                 (Some(scanner), Ok(_)) => prop_assert!(scanner.is_complete()),
                 (Some(scanner), Err(error)) => {
                     prop_assert!(!scanner.is_complete());
-                    prop_assert_eq!(error.classify(), Category::Eof, "{}", text);
+                    // serde_json calls a lone minus at the end invalid, though digits may follow.
+                    let open = error.classify() == Category::Eof || text.ends_with('-');
+                    prop_assert!(open, "{text}: {error}");
                 }
                 (None, expected) => prop_assert!(expected.is_err(), "{text}"),
             }

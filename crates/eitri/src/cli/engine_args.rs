@@ -3,15 +3,12 @@
 use std::{fs, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use eitri::{Activations, Engine, EngineBuilder, Error, KvDtype};
+use eitri::{Activations, Engine, EngineBuilder, Error, KvDtype, ROBOT};
 
 use super::quantity::{
     Cores, ModelLen, parse_cores, parse_count, parse_model_len, parse_quantity, parse_share,
 };
 use crate::console;
-
-/// The model that is taken when none is named.
-const DEFAULT_MODEL: &str = "robot";
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
@@ -112,7 +109,7 @@ impl EngineArgs {
     /// The model as it was named.
     pub(crate) fn model(&self) -> PathBuf {
         let named = self.model.as_ref().or(self.model_flag.as_ref());
-        named.cloned().unwrap_or_else(|| PathBuf::from(DEFAULT_MODEL))
+        named.cloned().unwrap_or_else(|| PathBuf::from(ROBOT))
     }
 
     /// Whether a model was named.
@@ -122,7 +119,7 @@ impl EngineArgs {
 
     /// Whether the model is the bundled one, also by the path of its files.
     pub(crate) fn is_robot(&self) -> bool {
-        self.model().ends_with(DEFAULT_MODEL)
+        self.model().ends_with(ROBOT)
     }
 
     pub(crate) fn kv_dtype(&self) -> KvDtype {

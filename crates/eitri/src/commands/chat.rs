@@ -196,7 +196,8 @@ impl<'a> Chat<'a> {
                 None => break,
                 Some(Ok(piece)) => printer.print(&piece)?,
                 Some(Err(error)) => {
-                    eprintln!("\nerror: {error}");
+                    printer.end()?;
+                    eprintln!("error: {error}");
                     return Ok(None);
                 }
             }
