@@ -3,6 +3,7 @@
 mod bad_input;
 mod clients;
 mod command_line;
+mod ggml_blocks;
 mod llama_cpp;
 mod python_sdk;
 mod quantize;

@@ -32,12 +32,23 @@ impl Encoding {
     pub const Q5_0: Self = Self::new("Q5_0", 32, 22);
     /// ggml: f16 scale, f16 minimum, 32 bits, 32 4-bit codes that these bits extend.
     pub const Q5_1: Self = Self::new("Q5_1", 32, 24);
+    /// ggml: 256 2-bit codes, 16 4-bit scales and minima, an f16 factor of each.
+    pub const Q2_K: Self = Self::new("Q2_K", 256, 84);
+    /// ggml: 256 3-bit codes, 16 6-bit scales, an f16 factor.
+    pub const Q3_K: Self = Self::new("Q3_K", 256, 110);
     /// ggml: f16 scale and minimum of 8 6-bit scales and minima, 256 4-bit codes.
     pub const Q4_K: Self = Self::new("Q4_K", 256, 144);
     /// ggml: f16 scale and minimum of 8 6-bit scales and minima, 256 5-bit codes.
     pub const Q5_K: Self = Self::new("Q5_K", 256, 176);
     /// ggml: 256 6-bit codes, 16 i8 scales, one f16 scale.
     pub const Q6_K: Self = Self::new("Q6_K", 256, 210);
+
+    /// ggml: f16 scale, 32 4-bit codes of uneven steps.
+    pub const IQ4_NL: Self = Self::new("IQ4_NL", 32, 18);
+    /// ggml: f16 factor of 8 6-bit scales, 256 4-bit codes of the steps of `IQ4_NL`.
+    pub const IQ4_XS: Self = Self::new("IQ4_XS", 256, 136);
+    /// ggml: e8m0 scale, 32 e2m1 codes.
+    pub const MXFP4: Self = Self::new("MXFP4", 32, 17);
 
     /// Bytes of `count` values; `None` when they do not fill whole blocks or overflow.
     pub fn size(self, count: usize) -> Option<usize> {
@@ -73,8 +84,8 @@ const GGML: [(u32, Encoding); 35] = [
     (7, Encoding::Q5_1),
     (8, Encoding::Q8_0),
     (9, Encoding::new("Q8_1", 32, 36)),
-    (10, Encoding::new("Q2_K", 256, 84)),
-    (11, Encoding::new("Q3_K", 256, 110)),
+    (10, Encoding::Q2_K),
+    (11, Encoding::Q3_K),
     (12, Encoding::Q4_K),
     (13, Encoding::Q5_K),
     (14, Encoding::Q6_K),
@@ -83,10 +94,10 @@ const GGML: [(u32, Encoding); 35] = [
     (17, Encoding::new("IQ2_XS", 256, 74)),
     (18, Encoding::new("IQ3_XXS", 256, 98)),
     (19, Encoding::new("IQ1_S", 256, 50)),
-    (20, Encoding::new("IQ4_NL", 32, 18)),
+    (20, Encoding::IQ4_NL),
     (21, Encoding::new("IQ3_S", 256, 110)),
     (22, Encoding::new("IQ2_S", 256, 82)),
-    (23, Encoding::new("IQ4_XS", 256, 136)),
+    (23, Encoding::IQ4_XS),
     (24, Encoding::new("I8", 1, 1)),
     (25, Encoding::new("I16", 1, 2)),
     (26, Encoding::new("I32", 1, 4)),
@@ -96,7 +107,7 @@ const GGML: [(u32, Encoding); 35] = [
     (30, Encoding::BF16),
     (34, Encoding::new("TQ1_0", 256, 54)),
     (35, Encoding::new("TQ2_0", 256, 66)),
-    (39, Encoding::new("MXFP4", 32, 17)),
+    (39, Encoding::MXFP4),
     (40, Encoding::new("NVFP4", 64, 36)),
     (41, Encoding::new("Q1_0", 128, 18)),
     (42, Encoding::new("Q2_0", 64, 18)),

@@ -86,7 +86,32 @@ impl RowSource for CanonicalRows {
     }
 }
 
+/// A random row of a format of ggml's blocks of 256; `false` for other formats.
+fn random_blocks(format: WeightFormat, k: usize, random: &mut Random, out: &mut Vec<u8>) -> bool {
+    // Bytes of any value before the factors, the factors' usual sizes, bytes of any value after.
+    let (before, factors, after): (usize, &[f32], usize) = match format {
+        WeightFormat::Q2K => (80, &[1.0 / 12.0, 1.0 / 8.0], 0),
+        WeightFormat::Q3K => (108, &[1.0 / 128.0], 0),
+        WeightFormat::Q4K => (0, &[1.0 / 512.0, 1.0 / 64.0], 140),
+        WeightFormat::Q5K => (0, &[1.0 / 1024.0, 1.0 / 64.0], 172),
+        WeightFormat::Q6K => (208, &[1.0 / 4096.0], 0),
+        WeightFormat::Iq4Xs => (0, &[1.0 / 2048.0], 134),
+        _ => return false,
+    };
+    for _ in 0..k / 256 {
+        out.extend((0..before).map(|_| random.bits() as u8));
+        for factor in factors {
+            out.extend(f16::from_f32((1.5 + random.signed()) * factor).to_le_bytes());
+        }
+        out.extend((0..after).map(|_| random.bits() as u8));
+    }
+    true
+}
+
 fn random_row(format: WeightFormat, k: usize, random: &mut Random, out: &mut Vec<u8>) {
+    if random_blocks(format, k, random, out) {
+        return;
+    }
     let code_bytes = match format {
         WeightFormat::F32 => {
             return out.extend((0..k).flat_map(|_| random.signed().to_le_bytes()));
@@ -98,23 +123,24 @@ fn random_row(format: WeightFormat, k: usize, random: &mut Random, out: &mut Vec
             let value = |r: &mut Random| half::bf16::from_f32(r.signed()).to_le_bytes();
             return out.extend((0..k).flat_map(|_| value(random)));
         }
-        WeightFormat::Q6K => {
-            for _ in 0..k / 256 {
-                out.extend((0..208).map(|_| random.bits() as u8));
-                let d = (1.5 + random.signed()) / 4096.0;
-                out.extend(f16::from_f32(d).to_le_bytes());
-            }
-            return;
+        WeightFormat::Mxfp4 => {
+            out.extend((0..k / 2).map(|_| random.bits() as u8));
+            return out.extend((0..k / GROUP).map(|_| 123 + (random.bits() % 4) as u8));
         }
         WeightFormat::I8 => k,
-        WeightFormat::U4 | WeightFormat::U4Min => k / 2,
+        WeightFormat::U5 | WeightFormat::U5Min => k / 2 + k / 8,
+        _ => k / 2,
     };
     out.extend((0..code_bytes).map(|_| random.bits() as u8));
-    let largest = if format == WeightFormat::I8 { 128.0 } else { 8.0 };
+    let largest = match format {
+        WeightFormat::I8 | WeightFormat::Iq4Nl => 128.0,
+        WeightFormat::U5 | WeightFormat::U5Min => 16.0,
+        _ => 8.0,
+    };
     for _ in 0..k / GROUP {
         out.extend(f16::from_f32((1.5 + random.signed()) / largest).to_le_bytes());
     }
-    if format == WeightFormat::U4Min {
+    if matches!(format, WeightFormat::U4Min | WeightFormat::U5Min) {
         for _ in 0..k / GROUP {
             out.extend(f16::from_f32(random.signed() - 1.0).to_le_bytes());
         }

@@ -2,11 +2,18 @@
 
 #![allow(unsafe_code, reason = "threads pack disjoint strips")]
 
+mod codes;
 mod dense;
 mod int4;
+mod int5;
 mod int8;
+pub(crate) mod iq4;
 mod layout;
 mod memory;
+pub(crate) mod mxfp4;
+mod q2k;
+mod q3k;
+mod q4k;
 mod q6k;
 
 use std::sync::{Mutex, PoisonError};
@@ -35,8 +42,26 @@ pub enum WeightFormat {
     U4,
     /// Unsigned 4-bit codes times a scale plus a minimum, both f16, per 32.
     U4Min,
+    /// Unsigned 5-bit codes with zero 16, one f16 scale per 32.
+    U5,
+    /// Unsigned 5-bit codes times a scale plus a minimum, both f16, per 32.
+    U5Min,
+    /// ggml's `block_q2_K`: 2-bit codes, a 4-bit scale and minimum per 16, f16 factors per 256.
+    Q2K,
+    /// ggml's `block_q3_K`: 3-bit codes with zero 4, a 6-bit scale per 16, an f16 factor per 256.
+    Q3K,
+    /// ggml's `block_q4_K`: 4-bit codes, a 6-bit scale and minimum per 32, f16 factors per 256.
+    Q4K,
+    /// ggml's `block_q5_K`: as `Q4K` with 5-bit codes.
+    Q5K,
     /// ggml's `block_q6_K`: 6-bit codes with zero 32, an i8 scale per 16, an f16 scale per 256.
     Q6K,
+    /// 4-bit codes for sixteen uneven steps, one f16 scale per 32.
+    Iq4Nl,
+    /// ggml's `block_iq4_xs`: the steps of `Iq4Nl`, a 6-bit scale per 32, an f16 factor per 256.
+    Iq4Xs,
+    /// e2m1 codes, one power of two (e8m0) per 32.
+    Mxfp4,
 }
 
 /// What a format is: sizes and the plain conversions. One static per format.
@@ -55,8 +80,24 @@ pub(crate) struct FormatSpec {
 
 impl WeightFormat {
     /// All formats.
-    pub const ALL: [Self; 7] =
-        [Self::F32, Self::F16, Self::Bf16, Self::I8, Self::U4, Self::U4Min, Self::Q6K];
+    pub const ALL: [Self; 16] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::I8,
+        Self::U4,
+        Self::U4Min,
+        Self::U5,
+        Self::U5Min,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Mxfp4,
+    ];
 
     fn spec(self) -> &'static FormatSpec {
         match self {
@@ -66,7 +107,16 @@ impl WeightFormat {
             Self::I8 => &int8::I8,
             Self::U4 => &int4::U4,
             Self::U4Min => &int4::U4_MIN,
+            Self::U5 => &int5::U5,
+            Self::U5Min => &int5::U5_MIN,
+            Self::Q2K => &q2k::Q2K,
+            Self::Q3K => &q3k::Q3K,
+            Self::Q4K => &q4k::Q4K,
+            Self::Q5K => &q4k::Q5K,
             Self::Q6K => &q6k::Q6K,
+            Self::Iq4Nl => &iq4::IQ4_NL,
+            Self::Iq4Xs => &iq4::IQ4_XS,
+            Self::Mxfp4 => &mxfp4::MXFP4,
         }
     }
 
@@ -103,7 +153,9 @@ impl WeightFormat {
 ///
 /// Bytes of one row of k values, output-row-major: `F32`, `F16`, `Bf16`: k little-endian values.
 /// `I8`: k codes, then k/32 f16 scales. `U4`: k/2 bytes (low nibble first), then k/32 scales.
-/// `U4Min`: k/2 bytes, k/32 scales, k/32 minima. `Q6K`: k/256 blocks of 210 bytes as in the file.
+/// `U4Min`: k/2 bytes, k/32 scales, k/32 minima. `U5` and `U5Min`: k/2 bytes of the low 4 bits, k/8
+/// bytes of the high bits (lowest first), then as `U4` and `U4Min`. `Iq4Nl`: as `U4`. `Mxfp4`: k/2
+/// bytes, k/32 exponents. K-quants and `Iq4Xs`: k/256 blocks as in the file.
 pub trait RowSource: Sync {
     /// Fills `out`, [`WeightFormat::row_bytes`] long, with row `row`.
     ///

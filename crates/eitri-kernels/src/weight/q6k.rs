@@ -1,11 +1,10 @@
 //! `Q6K`: ggml's `block_q6_K`, 256 values of 6 bits with an i8 scale per 16 and an f16 scale per
 //! 256. Layout of the file's block: `ggml/src/ggml-common.h` and `dequantize_row_q6_K` of ggml.
 //!
-//! Strip block: the f16 scales of all rows, then 8 groups of 32: two i8 scales of each row, 4
-//! vectors per half with the low 4 bits (as `U4`), 2 vectors per half with the high 2 bits. Bits
-//! 2j and 2j+1 of high vector v belong to k = 16v + 4j + byte. The byte count does not change.
+//! Strip block: the f16 scales of all rows, then 8 groups of 32: two i8 scales of each row, then the
+//! codes in a section of 4 and one of 2 bits. The byte count does not change.
 
-use super::{FormatSpec, GROUP, Layout, f16_at, int4::nibble_at};
+use super::{FormatSpec, GROUP, Layout, codes, f16_at};
 
 pub(super) static Q6K: FormatSpec = FormatSpec {
     name: "q6_k",
@@ -49,12 +48,6 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Byte and shift of the high bits of value `k` of a group.
-fn high_at(layout: Layout, r: usize, k: usize) -> (usize, u32) {
-    let vector = k / 4;
-    (layout.cell(r, 2, vector / 4) + k % 4, 2 * (vector % 4) as u32)
-}
-
 fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     let rows = layout.rows();
     let blocks = row.chunks_exact(BLOCK_BYTES).map(Block::new);
@@ -63,14 +56,8 @@ fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
         let groups = packed[2 * rows..].chunks_exact_mut(rows * GROUP_BYTES);
         for (g, group) in groups.enumerate() {
             group[2 * r..2 * r + 2].copy_from_slice(&block.scales[2 * g..2 * g + 2]);
-            let (low, high) = group[2 * rows..].split_at_mut(16 * rows);
-            for k in 0..GROUP {
-                let code = block.code(g * GROUP + k);
-                let (at, shift) = nibble_at(layout, r, k);
-                low[at] |= (code & 15) << shift;
-                let (at, shift) = high_at(layout, r, k);
-                high[at] |= code >> 4 << shift;
-            }
+            let sections = &mut group[2 * rows..];
+            codes::put::<4, 2>(layout, r, sections, |k| block.code(g * GROUP + k));
         }
     }
 }
@@ -82,12 +69,8 @@ fn unpack(layout: Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]) {
         let d = f16_at(packed, r);
         let groups = packed[2 * rows..].chunks_exact(rows * GROUP_BYTES);
         for (group, out) in groups.zip(out.chunks_mut(GROUP)) {
-            let (low, high) = group[2 * rows..].split_at(16 * rows);
             for (k, out) in out.iter_mut().enumerate() {
-                let (at, shift) = nibble_at(layout, r, k);
-                let low = low[at] >> shift & 15;
-                let (at, shift) = high_at(layout, r, k);
-                let code = low | (high[at] >> shift & 3) << 4;
+                let code = codes::get::<4, 2>(layout, r, &group[2 * rows..], k);
                 *out = value(code, group[2 * r + k / 16], d);
             }
         }

@@ -26,15 +26,16 @@ fn isas() -> Vec<Isa> {
     isas
 }
 
-/// Whether activations meet these weights in 8 bits: AVX2 takes 16 for `I8`, and where only the
-/// portable kernel exists they stay f32.
+/// Whether activations meet these weights in 8 bits: AVX2 takes 16 for signed bytes, and where only
+/// the portable kernel exists they stay f32.
 fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) -> bool {
     activations == Activations::Int8
         && match format {
             WeightFormat::U4 | WeightFormat::U4Min => isa != Isa::Scalar,
-            WeightFormat::Q6K => isa == Isa::Avx2,
             WeightFormat::I8 => isa == Isa::NeonDot,
             WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => false,
+            WeightFormat::Iq4Nl | WeightFormat::Iq4Xs => false,
+            _ => isa == Isa::Avx2,
         }
 }
 

@@ -81,6 +81,8 @@ fn experts_equal_a_token_by_token_sum() {
             (Activations::Exact, WeightFormat::Bf16),
             (Activations::Int8, WeightFormat::U4),
             (Activations::Int8, WeightFormat::I8),
+            (Activations::Int8, WeightFormat::U5),
+            (Activations::Int8, WeightFormat::Iq4Nl),
         ] {
             let coarse = coarse_activations(isa, format, activations);
             let tolerance = if coarse { 2e-2 } else { 1e-4 };
@@ -100,7 +102,9 @@ fn a_token_has_the_same_bits_alone_and_with_others() {
     let x = Random::new(3).values(40 * HIDDEN);
     let logits = logits(40);
     for isa in isas() {
-        for format in [WeightFormat::U4Min, WeightFormat::I8, WeightFormat::F16] {
+        for format in
+            [WeightFormat::U4Min, WeightFormat::U5Min, WeightFormat::I8, WeightFormat::F16]
+        {
             let (one, three) =
                 (context(isa, Activations::Int8, 1), context(isa, Activations::Int8, 3));
             let net = network(&one, format);

@@ -12,7 +12,11 @@ use crate::{coarse_activations, context, isas, tensor, values, weight, zeros};
 fn tolerance(isa: Isa, format: WeightFormat, activations: Activations) -> f32 {
     match format {
         _ if coarse_activations(isa, format, activations) => 1e-2,
-        WeightFormat::I8 if activations == Activations::Int8 => 5e-5,
+        WeightFormat::I8 | WeightFormat::Iq4Nl | WeightFormat::Iq4Xs
+            if activations == Activations::Int8 =>
+        {
+            5e-5
+        }
         _ => 5e-6,
     }
 }

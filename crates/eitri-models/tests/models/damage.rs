@@ -75,14 +75,32 @@ fn weights_that_are_not_finite() {
 
 #[test]
 fn scales_that_are_not_finite() {
-    for (block, scale) in [(Block::Q8_0, 0), (Block::Q4_0, 0), (Block::Q4_1, 2), (Block::Q6K, 208)]
-    {
+    // Where a block has its numbers, of which each is damaged.
+    let f16 = [0x00, 0x7E];
+    let places: [(Block, &[usize], &[u8]); 13] = [
+        (Block::Q8_0, &[0], &f16),
+        (Block::Q4_0, &[0], &f16),
+        (Block::Q4_1, &[0, 2], &f16),
+        (Block::Q5_0, &[0], &f16),
+        (Block::Q5_1, &[0, 2], &f16),
+        (Block::Q2K, &[80, 82], &f16),
+        (Block::Q3K, &[108], &f16),
+        (Block::Q4K, &[0, 2], &f16),
+        (Block::Q5K, &[0, 2], &f16),
+        (Block::Q6K, &[208], &f16),
+        (Block::Iq4Nl, &[0], &f16),
+        (Block::Iq4Xs, &[0], &f16),
+        (Block::Mxfp4, &[0], &[0xFF]),
+    ];
+    let places =
+        places.iter().flat_map(|&(block, at, bad)| at.iter().map(move |at| (block, at, bad)));
+    for (block, scale, bad) in places {
         let shape =
             Shape { hidden: 256, heads: 8, head_dim: 32, intermediate: 256, ..Shape::qwen3() };
         let (mut bytes, _) = gguf::model(&shape, &shape.build(1), block);
         let header = eitri_quant::gguf::parse(&bytes).unwrap();
         let tensor = header.tensors.iter().find(|t| t.name == "blk.1.attn_v.weight").unwrap();
-        bytes[tensor.range.start + scale..][..2].copy_from_slice(&[0x00, 0x7E]);
+        bytes[tensor.range.start + scale..][..bad.len()].copy_from_slice(bad);
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tiny.gguf");
         std::fs::write(&path, bytes).unwrap();

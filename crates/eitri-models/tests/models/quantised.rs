@@ -14,14 +14,22 @@ use crate::support::{
     tiny::{Shape, Tiny},
 };
 
-/// Rows long enough for a `Q6_K` block.
+/// Rows long enough for blocks of 256.
 fn wide(shape: Shape) -> Shape {
     let moe = shape.moe.map(|moe| crate::support::tiny::Experts { intermediate: 256, ..moe });
     Shape { hidden: 256, heads: 8, head_dim: 32, intermediate: 512, moe, ..shape }
 }
 
 fn write(shape: &Shape, seed: u64, block: Block) -> (tempfile::TempDir, PathBuf, Tiny) {
-    let (bytes, meant) = gguf::model(shape, &shape.build(seed), block);
+    write_mixed(shape, seed, |_| block)
+}
+
+fn write_mixed(
+    shape: &Shape,
+    seed: u64,
+    block: impl Fn(&str) -> Block,
+) -> (tempfile::TempDir, PathBuf, Tiny) {
+    let (bytes, meant) = gguf::mixed_model(shape, &shape.build(seed), block);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tiny.gguf");
     std::fs::write(&path, bytes).unwrap();
@@ -82,11 +90,43 @@ fn llama_rows_are_put_back_for_rotation_by_halves() {
 
 #[test]
 fn experts_in_three_dimensions() {
-    for block in [Block::Bf16, Block::Q8_0, Block::Q6K] {
+    for block in
+        [Block::Bf16, Block::Q8_0, Block::Q5_0, Block::Q3K, Block::Q4K, Block::Q6K, Block::Mxfp4]
+    {
         let (_directory, path, meant) = write(&wide(Shape::qwen3_moe(true)), 23, block);
         let (off, _) = difference(&path, Activations::Exact, &meant);
         assert!(off < EXACT, "{block:?}: off by {off}");
     }
+}
+
+/// As llama.cpp mixes types: values and the second feed-forward matrix of some layers in `Q6_K`.
+fn k_m(base: Block) -> impl Fn(&str) -> Block {
+    move |name| {
+        let finer = ["blk.1.attn_v.", "blk.1.ffn_down", "output.weight"];
+        if finer.iter().any(|part| name.starts_with(part)) { Block::Q6K } else { base }
+    }
+}
+
+#[test]
+fn mixtures_of_types_within_a_layer() {
+    for base in [Block::Q4K, Block::Q5K] {
+        for shape in [Shape::qwen3(), Shape::qwen3_moe(true)] {
+            let (_directory, path, meant) = write_mixed(&wide(shape), 27, k_m(base));
+            let (off, _) = difference(&path, Activations::Exact, &meant);
+            assert!(off < EXACT, "{base:?}: off by {off}");
+        }
+    }
+    let (_directory, path, _) = write_mixed(&wide(Shape::qwen3()), 27, k_m(Block::Q4K));
+    let plan = ModelFiles::open(&path).unwrap().weight_plan(Isa::detect()).unwrap();
+    let of = |kind: &str| -> Vec<_> {
+        let rows = plan.rows.iter().filter(|row| row.kind == kind);
+        rows.map(|row| (row.stored, row.count, row.n)).collect()
+    };
+    // 8 query heads, 2 heads of keys and of values, all of 32.
+    let kv = wide(Shape::qwen3()).kv_heads * 32;
+    let expected = [("Q4_K", 1, 256 + 2 * kv), ("Q4_K", 1, 256 + kv), ("Q6_K", 1, kv)];
+    assert_eq!(of("attention q,k,v"), expected);
+    assert_eq!(of("feed-forward down"), [("Q4_K", 1, 256), ("Q6_K", 1, 256)]);
 }
 
 /// The plan is what loading packs, row by row.

@@ -81,19 +81,28 @@ impl Writer {
 
 /// The model as GGUF with every matrix in `block`, and the model that this file means.
 pub(crate) fn model(shape: &Shape, tiny: &Tiny, block: Block) -> (Vec<u8>, Tiny) {
+    mixed_model(shape, tiny, |_| block)
+}
+
+/// The same with every matrix in the type that `block` has for its name in the file.
+pub(crate) fn mixed_model(
+    shape: &Shape,
+    tiny: &Tiny,
+    block: impl Fn(&str) -> Block,
+) -> (Vec<u8>, Tiny) {
     let mut writer = Writer::default();
     metadata(shape, &mut writer);
     let mut meant = tiny.clone();
     let mut experts: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (name, values) in &tiny.tensors {
+        let stored = gguf_name(name);
         let kind = if values.shape.len() == 1 || name.ends_with("mlp.gate.weight") {
             Block::F32
         } else {
-            block
+            block(&stored)
         };
         let (mut bytes, data) = kind.quantise(&values.data);
         meant.tensors.insert(name.clone(), Values { data, ..values.clone() });
-        let stored = gguf_name(name);
         if stored.ends_with("_exps.weight") {
             experts.entry(stored).or_default().extend(bytes);
             continue;
@@ -111,7 +120,7 @@ pub(crate) fn model(shape: &Shape, tiny: &Tiny, block: Block) -> (Vec<u8>, Tiny)
         } else {
             (moe.intermediate, shape.hidden)
         };
-        writer.tensor(&name, &[moe.count, n, k], block.id(), bytes);
+        writer.tensor(&name, &[moe.count, n, k], block(&name).id(), bytes);
     }
     (writer.finish(), meant)
 }

@@ -3,5 +3,6 @@
 pub(crate) mod blocks;
 pub(crate) mod gguf;
 pub(crate) mod harness;
+mod k_blocks;
 pub(crate) mod oracle;
 pub(crate) mod tiny;

@@ -12,7 +12,7 @@ pub(super) static FORMAT: Format = Format {
     },
 };
 
-fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
+pub(super) fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     let (blocks, _) = stored.as_chunks::<{ Encoding::Q4_0.bytes }>();
     let (codes, scales) = codes_and_scales(canonical, blocks.len(), 1);
     let outputs = codes.as_chunks_mut::<16>().0.iter_mut().zip(scales.as_chunks_mut::<2>().0);

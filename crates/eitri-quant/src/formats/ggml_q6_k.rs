@@ -2,7 +2,7 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, finite_f16, open_tensor};
+use super::{Format, copy_blocks, open_tensor};
 use crate::Encoding;
 
 pub(super) static FORMAT: Format = Format {
@@ -13,7 +13,5 @@ pub(super) static FORMAT: Format = Format {
 };
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
-    canonical.copy_from_slice(stored);
-    let (blocks, _) = stored.as_chunks::<{ Encoding::Q6_K.bytes }>();
-    blocks.iter().all(|block| finite_f16([block[208], block[209]]))
+    copy_blocks::<{ Encoding::Q6_K.bytes }>(stored, canonical, &[208])
 }

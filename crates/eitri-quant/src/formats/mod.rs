@@ -2,8 +2,17 @@
 //! tensors it has, whatever the configuration says.
 
 mod dense;
+mod ggml_iq4_nl;
+mod ggml_iq4_xs;
+mod ggml_mxfp4;
+mod ggml_q2_k;
+mod ggml_q3_k;
 mod ggml_q4_0;
 mod ggml_q4_1;
+mod ggml_q4_k;
+mod ggml_q5_0;
+mod ggml_q5_1;
+mod ggml_q5_k;
 mod ggml_q6_k;
 mod ggml_q8_0;
 
@@ -20,12 +29,21 @@ struct Format {
 }
 
 /// All formats.
-static FORMATS: [&Format; 5] = [
+static FORMATS: [&Format; 14] = [
     &dense::FORMAT,
     &ggml_q8_0::FORMAT,
     &ggml_q4_0::FORMAT,
     &ggml_q4_1::FORMAT,
+    &ggml_q5_0::FORMAT,
+    &ggml_q5_1::FORMAT,
+    &ggml_q2_k::FORMAT,
+    &ggml_q3_k::FORMAT,
+    &ggml_q4_k::FORMAT,
+    &ggml_q5_k::FORMAT,
     &ggml_q6_k::FORMAT,
+    &ggml_iq4_nl::FORMAT,
+    &ggml_iq4_xs::FORMAT,
+    &ggml_mxfp4::FORMAT,
 ];
 
 /// The matrix of a module, by the first format that recognises it.
@@ -76,6 +94,24 @@ fn finite_f16(bytes: [u8; 2]) -> bool {
 fn codes_and_scales(canonical: &mut [u8], blocks: usize, streams: usize) -> (&mut [u8], &mut [u8]) {
     let codes = canonical.len() - 2 * blocks * streams;
     canonical.split_at_mut(codes)
+}
+
+/// Splits a canonical row of 5-bit codes into low halves and high bits of each block, and the rest.
+fn five_bit_rows(
+    canonical: &mut [u8],
+    blocks: usize,
+) -> (impl Iterator<Item = (&mut [u8; 16], &mut [u8; 4])>, &mut [u8]) {
+    let (low, rest) = canonical.split_at_mut(16 * blocks);
+    let (high, rest) = rest.split_at_mut(4 * blocks);
+    (low.as_chunks_mut().0.iter_mut().zip(high.as_chunks_mut().0), rest)
+}
+
+/// Copies blocks of 256 as they are; `false` when an f16 at one of these places is not finite.
+fn copy_blocks<const BYTES: usize>(stored: &[u8], canonical: &mut [u8], factors: &[usize]) -> bool {
+    canonical.copy_from_slice(stored);
+    let finite =
+        |block: &[u8; BYTES]| factors.iter().all(|&at| finite_f16([block[at], block[at + 1]]));
+    stored.as_chunks().0.iter().all(finite)
 }
 
 /// ggml's 4-bit blocks hold value `j` and `j + 16` in a byte; canonical are `2 j` and `2 j + 1`.

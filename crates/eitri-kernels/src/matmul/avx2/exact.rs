@@ -10,7 +10,11 @@ use std::arch::x86_64::{
 use super::{
     LANES, ROWS, StripCall, checked,
     dense::{F32, Sums, TILE, accumulate, total, value_pointers},
-    int4, int16, load, load_f16, prefetch, q6k, store,
+    group16::{BLOCK_K, Group16},
+    group32::Group32,
+    int4,
+    int16::{Signed, widened},
+    load, load_f16, prefetch, prefetch_bytes, store,
 };
 use crate::{
     matmul::{MAX_ROWS, tiles},
@@ -27,11 +31,11 @@ struct Piece([[f32; ROWS]; PIECE * GROUP]);
 /// Widens one group of a strip to `[GROUP][ROWS]`.
 type Widen = unsafe fn(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]);
 
-/// `I8` weights.
+/// Weights of signed bytes.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn i8(call: &StripCall<'_>, out: &mut [f32]) {
-    checked(call, call.k / GROUP * int16::BLOCK, 0, out);
-    multiply(call, widen_i8, out);
+pub(super) fn signed<F: Signed>(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / GROUP / F::GROUPS * F::BLOCK, 0, out);
+    multiply(call, widen_signed::<F>, out);
 }
 
 /// `U4` weights.
@@ -48,11 +52,18 @@ pub(super) fn u4_min(call: &StripCall<'_>, out: &mut [f32]) {
     multiply(call, widen_u4::<true>, out);
 }
 
-/// `Q6K` weights.
+/// Weights with one scale per 32.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn q6k(call: &StripCall<'_>, out: &mut [f32]) {
-    checked(call, call.k / q6k::BLOCK_K * q6k::BLOCK, 0, out);
-    multiply(call, widen_q6k, out);
+pub(super) fn group32<F: Group32>(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / GROUP / F::GROUPS * F::BLOCK, 0, out);
+    multiply(call, widen_group32::<F>, out);
+}
+
+/// Weights with one scale per 16.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn group16<F: Group16>(call: &StripCall<'_>, out: &mut [f32]) {
+    checked(call, call.k / BLOCK_K * F::BLOCK, 0, out);
+    multiply(call, widen_group16::<F>, out);
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
@@ -115,20 +126,21 @@ fn field(cells: __m256i, shift: usize, mask: i32) -> __m256i {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn widen_i8(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+unsafe fn widen_signed<F: Signed>(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
     // SAFETY: the caller's strip holds the group.
     unsafe {
-        let block = strip.add(group * int16::BLOCK);
-        prefetch::<{ int16::BLOCK }>(block);
+        let bytes = F::BLOCK / F::GROUPS;
+        prefetch_bytes(strip.add(group * bytes), bytes);
+        let (block, group) = (strip.add(group / F::GROUPS * F::BLOCK), group % F::GROUPS);
         for half in 0..2 {
-            let scale = load_f16(block.add(half * 2 * LANES));
+            let scale = F::scale(block, group, half);
             for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let cells = load(block.add(2 * ROWS + half * LANES * GROUP + 4 * LANES * v));
+                let [first, second] = widened(F::bytes(block, group, half, v));
                 let codes = [
-                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(cells)),
-                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(cells)),
-                    _mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(cells)),
-                    _mm256_srai_epi32::<24>(cells),
+                    _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(first)),
+                    _mm256_srai_epi32::<16>(first),
+                    _mm256_srai_epi32::<16>(_mm256_slli_epi32::<16>(second)),
+                    _mm256_srai_epi32::<16>(second),
                 ];
                 for (out, codes) in out.iter_mut().zip(codes) {
                     put(out, half, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale));
@@ -165,26 +177,47 @@ unsafe fn widen_u4<const MIN: bool>(strip: *const u8, group: usize, out: &mut [[
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn widen_q6k(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+unsafe fn widen_group32<F: Group32>(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
     // SAFETY: the caller's strip holds the group.
     unsafe {
-        let block = strip.add(group / 8 * q6k::BLOCK);
-        let group = block.add(q6k::group_offset(group % 8));
-        prefetch::<{ q6k::GROUP_BYTES }>(group);
+        let bytes = F::BLOCK / F::GROUPS;
+        prefetch_bytes(strip.add(group * bytes), bytes);
+        let (block, group) = (strip.add(group / F::GROUPS * F::BLOCK), group % F::GROUPS);
+        let centre = _mm256_set1_ps(f32::from(F::CENTRE));
         for half in 0..2 {
-            let d = load_f16(block.add(half * 2 * LANES));
-            let scales = q6k::scales(group, half);
+            let [scale, middle] = F::parameters(block, group, half);
             for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-                let scale = _mm256_srai_epi32::<16>(scales[v / 4]);
-                let scale = _mm256_mul_ps(d, _mm256_cvtepi32_ps(scale));
-                let cells = q6k::codes(group, half, v);
+                let cells = F::codes(block, group, half, v);
                 for (k, out) in out.iter_mut().enumerate() {
-                    let codes = _mm256_cvtepi32_ps(field(cells, 8 * k, 63));
-                    put(
-                        out,
-                        half,
-                        _mm256_mul_ps(scale, _mm256_sub_ps(codes, _mm256_set1_ps(32.0))),
-                    );
+                    let code = _mm256_sub_ps(_mm256_cvtepi32_ps(field(cells, 8 * k, 255)), centre);
+                    put(out, half, _mm256_add_ps(_mm256_mul_ps(code, scale), middle));
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widen_group16<F: Group16>(strip: *const u8, group: usize, out: &mut [[f32; ROWS]]) {
+    const GROUPS: usize = BLOCK_K / GROUP;
+    // A scale stands twice in a cell.
+    let wide = |scales: __m256i| _mm256_cvtepi32_ps(_mm256_srai_epi32::<16>(scales));
+    // SAFETY: the caller's strip holds the group.
+    unsafe {
+        let bytes = F::BLOCK / GROUPS;
+        prefetch_bytes(strip.add(group * bytes), bytes);
+        let (block, group) = (strip.add(group / GROUPS * F::BLOCK), group % GROUPS);
+        let centre = _mm256_set1_ps(f32::from(F::CENTRE));
+        for half in 0..2 {
+            let [d, dmin] = F::factors(block, half);
+            let (scales, minima) = (F::scales(block, group, half), F::minima(block, group, half));
+            for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+                let scale = _mm256_mul_ps(d, wide(scales[v / 4]));
+                let min = _mm256_mul_ps(dmin, wide(minima[v / 4]));
+                let cells = F::codes(block, group, half, v);
+                for (k, out) in out.iter_mut().enumerate() {
+                    let code = _mm256_sub_ps(_mm256_cvtepi32_ps(field(cells, 8 * k, 255)), centre);
+                    put(out, half, _mm256_sub_ps(_mm256_mul_ps(scale, code), min));
                 }
             }
         }

@@ -11,11 +11,17 @@
     reason = "loops over constant ranges are what the compiler unrolls into registers"
 )]
 
+mod codes;
 mod dense;
 mod exact;
+mod group16;
+mod group32;
 mod int16;
 mod int4;
+mod iq4;
+mod mxfp4;
 mod prepare;
+mod q4k;
 mod q6k;
 
 use std::arch::x86_64::{
@@ -26,7 +32,10 @@ use std::arch::x86_64::{
 use super::{Kernel, Prepare, StripCall};
 use crate::{
     Activations::{self, Exact, Int8},
-    WeightFormat::{self, Bf16, F16, F32, I8, Q6K, U4, U4Min},
+    WeightFormat::{
+        self, Bf16, F16, F32, I8, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4K, Q5K, Q6K, U4, U4Min, U5,
+        U5Min,
+    },
 };
 
 /// f32 lanes of a vector.
@@ -39,32 +48,54 @@ const AHEAD: usize = 4608;
 
 /// The kernel for a format.
 pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
+    match activations {
+        Int8 => integer_kernel(format),
+        Exact => exact_kernel(format),
+    }
+}
+
+fn integer_kernel(format: WeightFormat) -> Kernel {
+    let unsigned = |name, row, run| {
+        let prepare = Prepare { record: prepare::I8_RECORD, row };
+        Kernel { name, prepare: Some(prepare), run }
+    };
+    match format {
+        F32 | F16 | Bf16 => exact_kernel(format),
+        U4 => unsigned("avx2 u4 x i8", prepare::i8::<8> as _, int4::u4 as _),
+        U4Min => unsigned("avx2 u4+min x i8", prepare::i8::<1> as _, int4::u4_min as _),
+        I8 => int16::kernel::<int16::I8>("avx2 i8 x i16"),
+        Iq4Nl => int16::kernel::<iq4::Iq4Nl>("avx2 iq4_nl x i16"),
+        Iq4Xs => int16::kernel::<iq4::Iq4Xs>("avx2 iq4_xs x i16"),
+        U5 => group32::kernel::<q4k::U5<false>>("avx2 u5 x i8"),
+        U5Min => group32::kernel::<q4k::U5<true>>("avx2 u5+min x i8"),
+        Q4K => group32::kernel::<q4k::QK<false>>("avx2 q4_k x i8"),
+        Q5K => group32::kernel::<q4k::QK<true>>("avx2 q5_k x i8"),
+        Mxfp4 => group32::kernel::<mxfp4::Mxfp4>("avx2 mxfp4 x i8"),
+        Q2K => group16::kernel::<q6k::Q2K>("avx2 q2_k x i8"),
+        Q3K => group16::kernel::<q6k::Q3K>("avx2 q3_k x i8"),
+        Q6K => group16::kernel::<q6k::Q6K>("avx2 q6_k x i8"),
+    }
+}
+
+fn exact_kernel(format: WeightFormat) -> Kernel {
     let plain = |name, run| Kernel { name, prepare: None, run };
-    let integer =
-        |name, record, row, run| Kernel { name, prepare: Some(Prepare { record, row }), run };
-    match (format, activations) {
-        (F32, _) => plain("avx2 f32 fma", dense::f32 as _),
-        (F16, _) => plain("avx2 f16 widened, f32 fma", dense::f16 as _),
-        (Bf16, _) => plain("avx2 bf16 widened, f32 fma", dense::bf16 as _),
-        (I8, Int8) => {
-            integer("avx2 i8 x i16", prepare::I16_RECORD, prepare::i16 as _, int16::i8 as _)
-        }
-        (U4, Int8) => {
-            integer("avx2 u4 x i8", prepare::I8_RECORD, prepare::i8::<8> as _, int4::u4 as _)
-        }
-        (U4Min, Int8) => integer(
-            "avx2 u4+min x i8",
-            prepare::I8_RECORD,
-            prepare::i8::<1> as _,
-            int4::u4_min as _,
-        ),
-        (Q6K, Int8) => {
-            integer("avx2 q6_k x i8", prepare::Q6K_RECORD, prepare::q6k as _, q6k::q6k as _)
-        }
-        (I8, Exact) => plain("avx2 i8 dequantised, f32 fma", exact::i8 as _),
-        (U4, Exact) => plain("avx2 u4 dequantised, f32 fma", exact::u4 as _),
-        (U4Min, Exact) => plain("avx2 u4+min dequantised, f32 fma", exact::u4_min as _),
-        (Q6K, Exact) => plain("avx2 q6_k dequantised, f32 fma", exact::q6k as _),
+    match format {
+        F32 => plain("avx2 f32 fma", dense::f32 as _),
+        F16 => plain("avx2 f16 widened, f32 fma", dense::f16 as _),
+        Bf16 => plain("avx2 bf16 widened, f32 fma", dense::bf16 as _),
+        U4 => plain("avx2 u4 dequantised, f32 fma", exact::u4 as _),
+        U4Min => plain("avx2 u4+min dequantised, f32 fma", exact::u4_min as _),
+        I8 => plain("avx2 i8 dequantised, f32 fma", exact::signed::<int16::I8> as _),
+        Iq4Nl => plain("avx2 iq4_nl dequantised, f32 fma", exact::signed::<iq4::Iq4Nl> as _),
+        Iq4Xs => plain("avx2 iq4_xs dequantised, f32 fma", exact::signed::<iq4::Iq4Xs> as _),
+        U5 => plain("avx2 u5 dequantised, f32 fma", exact::group32::<q4k::U5<false>> as _),
+        U5Min => plain("avx2 u5+min dequantised, f32 fma", exact::group32::<q4k::U5<true>> as _),
+        Q4K => plain("avx2 q4_k dequantised, f32 fma", exact::group32::<q4k::QK<false>> as _),
+        Q5K => plain("avx2 q5_k dequantised, f32 fma", exact::group32::<q4k::QK<true>> as _),
+        Mxfp4 => plain("avx2 mxfp4 dequantised, f32 fma", exact::group32::<mxfp4::Mxfp4> as _),
+        Q2K => plain("avx2 q2_k dequantised, f32 fma", exact::group16::<q6k::Q2K> as _),
+        Q3K => plain("avx2 q3_k dequantised, f32 fma", exact::group16::<q6k::Q3K> as _),
+        Q6K => plain("avx2 q6_k dequantised, f32 fma", exact::group16::<q6k::Q6K> as _),
     }
 }
 
@@ -143,7 +174,14 @@ unsafe fn float(p: *const u8) -> f32 {
 /// Requests the weights that will be read [`AHEAD`] bytes later, `BYTES` of them.
 #[target_feature(enable = "avx2,fma,f16c")]
 fn prefetch<const BYTES: usize>(p: *const u8) {
-    for line in (0..BYTES).step_by(64) {
+    prefetch_bytes(p, BYTES);
+}
+
+/// Requests the weights that will be read [`AHEAD`] bytes later.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn prefetch_bytes(p: *const u8, bytes: usize) {
+    for line in (0..bytes).step_by(64) {
         _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(AHEAD + line).cast());
     }
 }

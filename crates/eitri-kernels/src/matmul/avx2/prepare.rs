@@ -4,24 +4,30 @@
 //! NaN scale, so that the outputs show it.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_add_epi32, _mm_add_ps, _mm_cvtsi128_si32, _mm_cvtss_f32, _mm_max_ps,
-    _mm_movehl_ps, _mm_shuffle_epi32, _mm_shuffle_ps, _mm256_add_epi32, _mm256_and_ps,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cvtps_epi32,
-    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_max_ps, _mm256_mul_ps, _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permute4x64_epi64,
-    _mm256_permutevar8x32_epi32, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_setzero_ps, _mm256_storeu_si256,
+    __m128i, __m256, __m256i, _mm_add_epi16, _mm_add_epi32, _mm_add_ps, _mm_cvtsi128_si32,
+    _mm_cvtss_f32, _mm_max_ps, _mm_movehl_ps, _mm_mullo_epi16, _mm_set1_epi16, _mm_shuffle_epi32,
+    _mm_shuffle_ps, _mm256_add_epi32, _mm256_and_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cvtps_epi32, _mm256_extractf128_ps, _mm256_extracti128_si256,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maddubs_epi16, _mm256_max_ps, _mm256_mul_ps,
+    _mm256_packs_epi16, _mm256_packs_epi32, _mm256_permute4x64_epi64, _mm256_permutevar8x32_epi32,
+    _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
+    _mm256_storeu_si256,
 };
 
+use super::{group16::Group16, group32::Group32};
 use crate::weight::GROUP;
 
 /// 32 i8 codes, scale, scale times a factor times the sum of the codes.
 pub(super) const I8_RECORD: usize = 40;
 /// 32 i16 codes, scale.
 pub(super) const I16_RECORD: usize = 68;
-/// 32 i8 codes, scale, then for each half of the codes two i16: -32 times the sum of codes 0 and 1
-/// modulo 4, and of codes 2 and 3 modulo 4.
-pub(super) const Q6K_RECORD: usize = 44;
+/// 32 i8 codes, scale, scale times the sum of the codes, then two i16: minus the centre of the
+/// weights' codes times the sum of codes 0 and 1 modulo 4, and of codes 2 and 3 modulo 4.
+pub(super) const GROUP32_RECORD: usize = 44;
+/// 32 i8 codes, scale, then for each half of the codes two i16: minus the centre of the weights' codes
+/// times the sum of codes 0 and 1 modulo 4, and of codes 2 and 3 modulo 4; of weights with minima the
+/// sums themselves.
+pub(super) const GROUP16_RECORD: usize = 44;
 
 /// Magnitudes below this are taken for zero: their reciprocal would overflow.
 const TINY: f32 = 1e-30;
@@ -111,30 +117,57 @@ pub(super) fn i8<const FACTOR: i32>(values: &[f32], records: &mut [u8]) {
     }
 }
 
-/// Records for `Q6K` weights.
+/// Sums of bytes 0 and 1 modulo 4, and of bytes 2 and 3 modulo 4, of each 16 bytes.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn q6k(values: &[f32], records: &mut [u8]) {
+fn pair_sums(bytes: __m256i) -> [__m128i; 2] {
+    let sums = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+    [_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums)].map(|sums| {
+        let sums = _mm_add_epi16(sums, _mm_shuffle_epi32::<0b00_00_11_10>(sums));
+        _mm_add_epi16(sums, _mm_shuffle_epi32::<1>(sums))
+    })
+}
+
+/// Two i16 times a factor, whatever wraps, as they are stored.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn times(sums: __m128i, factor: i16) -> [u8; 4] {
+    _mm_cvtsi128_si32(_mm_mullo_epi16(sums, _mm_set1_epi16(factor))).to_le_bytes()
+}
+
+/// Records for weights with one scale per 32.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn group32<F: Group32>(values: &[f32], records: &mut [u8]) {
     let groups = values.as_chunks::<GROUP>().0;
-    for (group, record) in groups.iter().zip(records.as_chunks_mut::<Q6K_RECORD>().0) {
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<GROUP32_RECORD>().0) {
         let quantised = quantise(group, 127.0);
+        let bytes = quantised.bytes();
         // SAFETY: a record begins with 32 bytes of codes.
-        unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), quantised.bytes()) };
-        let (codes, rest) = record.split_at_mut(GROUP);
-        rest[..4].copy_from_slice(&quantised.scale.to_le_bytes());
-        let offsets = rest[4..].as_chunks_mut::<4>().0;
-        for (codes, offsets) in codes.as_chunks::<16>().0.iter().zip(offsets) {
-            let mut sums = [0_i16; 2];
-            for &[a, b, c, d] in codes.as_chunks::<4>().0 {
-                sums[0] += i16::from(a as i8) + i16::from(b as i8);
-                sums[1] += i16::from(c as i8) + i16::from(d as i8);
-            }
-            offsets[..2].copy_from_slice(&sums[0].wrapping_mul(-32).to_le_bytes());
-            offsets[2..].copy_from_slice(&sums[1].wrapping_mul(-32).to_le_bytes());
-        }
+        unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), bytes) };
+        let offset = quantised.scale * quantised.sum() as f32;
+        let [first, second] = pair_sums(bytes);
+        record[32..36].copy_from_slice(&quantised.scale.to_le_bytes());
+        record[36..40].copy_from_slice(&offset.to_le_bytes());
+        record[40..44].copy_from_slice(&times(_mm_add_epi16(first, second), -F::CENTRE));
     }
 }
 
-/// Records for `I8` weights, which meet 16-bit activations at the cost of 8-bit ones.
+/// Records for weights with one scale per 16.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn group16<F: Group16>(values: &[f32], records: &mut [u8]) {
+    let factor = if F::MINIMA { 1 } else { -F::CENTRE };
+    let groups = values.as_chunks::<GROUP>().0;
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<GROUP16_RECORD>().0) {
+        let quantised = quantise(group, 127.0);
+        let bytes = quantised.bytes();
+        // SAFETY: a record begins with 32 bytes of codes.
+        unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), bytes) };
+        let [first, second] = pair_sums(bytes);
+        record[32..36].copy_from_slice(&quantised.scale.to_le_bytes());
+        record[36..40].copy_from_slice(&times(first, factor));
+        record[40..44].copy_from_slice(&times(second, factor));
+    }
+}
+
+/// Records for weights of signed bytes, which meet 16-bit activations at the cost of 8-bit ones.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn i16(values: &[f32], records: &mut [u8]) {
     let groups = values.as_chunks::<GROUP>().0;

@@ -4,8 +4,8 @@
 //! detected, and a [`StripCall`] whose strip, values and records are as long as its sizes say,
 //! which [`checked`] asserts before any pointer is formed.
 //!
-//! `Q6K`, and the exact mode of the quantised formats, have no kernel of their own: they run the
-//! portable one, and its name says so.
+//! `I8`, `U4` and `U4Min` have integer kernels; the other quantised formats, and the exact mode of
+//! all of them, have no kernel of their own: they run the portable one, and its name says so.
 
 #![allow(unsafe_code, reason = "vector intrinsics and loads at computed addresses")]
 #![allow(
@@ -24,8 +24,8 @@ use std::arch::{
 
 use super::{Kernel, Prepare, StripCall, portable};
 use crate::{
-    Activations::{self, Exact, Int8},
-    WeightFormat::{self, Bf16, F16, F32, I8, Q6K, U4, U4Min},
+    Activations::{self, Int8},
+    WeightFormat::{self, Bf16, F16, F32, I8, U4, U4Min},
 };
 
 /// Rows of a strip.
@@ -51,7 +51,7 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
         (U4Min, Int8) => {
             integer("neon u4+min x i8 sdot", prepare::u4_min as _, integer::u4_min as _)
         }
-        (Q6K, _) | (I8 | U4 | U4Min, Exact) => portable::kernel(format, activations),
+        _ => portable::kernel(format, activations),
     }
 }
 

@@ -1,0 +1,74 @@
+//! Codes of a group of 32 as a strip holds them (see `weight/codes.rs`), a vector at a time: cells of
+//! four consecutive k of eight rows, in bytes.
+
+use std::arch::x86_64::{
+    __m128i, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm256_and_si256, _mm256_cvtepu8_epi32,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_sll_epi16, _mm256_slli_epi32,
+    _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi16, _mm256_srli_epi32,
+};
+
+use super::{LANES, load};
+
+/// The four bits of vector `v` of eight.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn nibbles(section: *const u8, half: usize, v: usize) -> __m256i {
+    // SAFETY: within the caller's section.
+    let cells = unsafe { load(section.add(half * 16 * LANES + v / 2 * 32)) };
+    let cells = if v.is_multiple_of(2) { cells } else { _mm256_srli_epi16::<4>(cells) };
+    _mm256_and_si256(cells, _mm256_set1_epi8(15))
+}
+
+/// The two bits of vector `v` of eight, in bits `at` and `at + 1` of a byte.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn pairs<const AT: usize>(section: *const u8, half: usize, v: usize) -> __m256i {
+    // SAFETY: within the caller's section.
+    let cells = unsafe { load(section.add(half * 8 * LANES + v / 4 * 32)) };
+    _mm256_and_si256(moved(cells, 2 * (v % 4), AT), _mm256_set1_epi8(3 << AT))
+}
+
+/// The bit of vector `v` of eight, in bit `AT` of a byte.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn bits<const AT: usize>(section: *const u8, half: usize, v: usize) -> __m256i {
+    // SAFETY: within the caller's section.
+    let cells = unsafe { load(section.add(half * 4 * LANES)) };
+    _mm256_and_si256(moved(cells, v, AT), _mm256_set1_epi8(1 << AT))
+}
+
+/// Shifts so that bit `from` comes to `to`, when the others are masked away.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn moved(cells: __m256i, from: usize, to: usize) -> __m256i {
+    let by = |count: usize| -> __m128i { _mm_cvtsi32_si128(count as i32) };
+    if from < to {
+        _mm256_sll_epi16(cells, by(to - from))
+    } else {
+        _mm256_srl_epi16(cells, by(from - to))
+    }
+}
+
+/// Eight bytes in 32 bits each.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn bytes(p: *const u8) -> __m256i {
+    // SAFETY: the caller's address has 8 bytes left.
+    _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(p.cast()) })
+}
+
+/// Two 6-bit numbers: low bits in the halves of a byte of `low`, high bits in four bits of `high`
+/// from `shift` on. All in 32-bit lanes.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn six_bits(low: __m256i, high: __m256i, shift: usize) -> [__m256i; 2] {
+    let high = _mm256_slli_epi32::<4>(_mm256_srl_epi32(high, _mm_cvtsi32_si128(shift as i32)));
+    let (low_mask, high_mask) = (_mm256_set1_epi32(15), _mm256_set1_epi32(0x30));
+    [
+        _mm256_or_si256(_mm256_and_si256(low, low_mask), _mm256_and_si256(high, high_mask)),
+        _mm256_or_si256(
+            _mm256_srli_epi32::<4>(low),
+            _mm256_and_si256(_mm256_srli_epi32::<2>(high), high_mask),
+        ),
+    ]
+}

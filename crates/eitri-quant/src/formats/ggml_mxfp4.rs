@@ -1,0 +1,29 @@
+//! ggml `MXFP4`: blocks of a power of two (e8m0) and 32 e2m1 codes.
+
+use eitri_kernels::WeightFormat;
+
+use super::{Format, open_tensor, regroup_nibbles};
+use crate::Encoding;
+
+pub(super) static FORMAT: Format = Format {
+    encodings: &[Encoding::MXFP4],
+    open: |checkpoint, module| {
+        open_tensor(checkpoint, module, &[(Encoding::MXFP4, WeightFormat::Mxfp4, row)])
+    },
+};
+
+/// The largest exponent with which every code, up to 6, is a finite f32; 255 is NaN by definition.
+const LARGEST: u8 = 252;
+
+fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
+    let (blocks, _) = stored.as_chunks::<{ Encoding::MXFP4.bytes }>();
+    let (codes, exponents) = canonical.split_at_mut(16 * blocks.len());
+    let outputs = codes.as_chunks_mut::<16>().0.iter_mut().zip(exponents);
+    let mut finite = true;
+    for ([exponent, nibbles @ ..], (codes, to)) in blocks.iter().zip(outputs) {
+        *to = *exponent;
+        finite &= *exponent <= LARGEST;
+        regroup_nibbles(nibbles, codes);
+    }
+    finite
+}

@@ -1,0 +1,17 @@
+//! ggml `Q5_K`: blocks of 256 5-bit codes, 8 6-bit scales and minima, and an f16 factor of each, kept as they are.
+
+use eitri_kernels::WeightFormat;
+
+use super::{Format, copy_blocks, open_tensor};
+use crate::Encoding;
+
+pub(super) static FORMAT: Format = Format {
+    encodings: &[Encoding::Q5_K],
+    open: |checkpoint, module| {
+        open_tensor(checkpoint, module, &[(Encoding::Q5_K, WeightFormat::Q5K, row)])
+    },
+};
+
+fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
+    copy_blocks::<{ Encoding::Q5_K.bytes }>(stored, canonical, &[0, 2])
+}
