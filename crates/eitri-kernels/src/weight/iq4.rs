@@ -94,7 +94,7 @@ impl<'a> Block<'a> {
     /// Scale of a group, 0 to 63; 32 stands for zero.
     fn scale(&self, group: usize) -> u8 {
         let low = self.low[group / 2] >> (4 * (group % 2)) & 15;
-        low | (self.high >> (2 * group) & 3) as u8 * 16
+        low | ((self.high >> (2 * group) & 3) as u8) << 4
     }
 
     fn code(&self, group: usize, k: usize) -> u8 {

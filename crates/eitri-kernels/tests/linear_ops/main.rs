@@ -33,8 +33,11 @@ fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) 
         && match format {
             WeightFormat::U4 | WeightFormat::U4Min => isa != Isa::Scalar,
             WeightFormat::I8 => isa == Isa::NeonDot,
-            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => false,
-            WeightFormat::Iq4Nl | WeightFormat::Iq4Xs => false,
+            WeightFormat::F32
+            | WeightFormat::F16
+            | WeightFormat::Bf16
+            | WeightFormat::Iq4Nl
+            | WeightFormat::Iq4Xs => false,
             _ => isa == Isa::Avx2,
         }
 }

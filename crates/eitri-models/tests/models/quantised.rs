@@ -53,8 +53,9 @@ const EXACT: f32 = 2e-4;
 
 /// An activation rounded to 8 bits is off by up to 1/254 of the largest of its 32 neighbours, some
 /// 2.2 standard deviations: 0.5 % in the mean. Eight such products follow each other in two layers
-/// and the head, and their errors add as squares: 1.5 %.
-const INT8_RELATIVE: f64 = 0.02;
+/// and the head, and their errors add as squares: 1.5 %, and more as gates and norms pass them on. With
+/// random weights it is 1.8 to 2.0 % for every type, whatever its own precision.
+const INT8_RELATIVE: f64 = 0.022;
 /// The largest of 18,000 normal errors is four to five times their mean; logits are near one.
 const INT8_LARGEST: f32 = 0.15;
 
