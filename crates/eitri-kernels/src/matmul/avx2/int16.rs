@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Rows of activations per tile: ten registers of sums leave room for codes, operand and product.
-const TILE: usize = 5;
+pub(super) const TILE: usize = 5;
 /// Groups that are unpacked together.
 const PIECE: usize = 8;
 /// Vectors of codes of a group for each half of a strip.
@@ -35,6 +35,8 @@ pub(super) trait Signed {
     const GROUPS: usize;
     /// Bytes of a block in a strip.
     const BLOCK: usize;
+    /// With more rows than these it pays to unpack a strip once for all tiles.
+    const DIRECT_ROWS: usize;
 
     /// Vector `v` of the bytes of one half of a group: cells of k 0, 2, 1, 3, so that the even and the
     /// odd bytes each widen to 16-bit pairs of neighbouring k with shifts alone.
@@ -63,6 +65,8 @@ pub(super) struct I8;
 impl Signed for I8 {
     const GROUPS: usize = 1;
     const BLOCK: usize = ROWS * (GROUP + 2);
+    /// Two shifts a vector cost less than storing twice the bytes and loading them again.
+    const DIRECT_ROWS: usize = MAX_ROWS;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -180,9 +184,11 @@ fn multiply<F: Signed>(call: &StripCall<'_>, out: &mut [f32]) {
     let strip = Packed::<F> { strip: call.strip.as_ptr(), format: std::marker::PhantomData };
     let mut sums = [[_mm256_setzero_ps(); 2]; MAX_ROWS];
     let rows = call.rows.len();
-    if rows <= TILE {
-        // SAFETY: sizes are checked.
-        unsafe { rows_of(&strip, 0..groups, call, (0, rows), &mut sums) };
+    if rows <= F::DIRECT_ROWS {
+        tiles(rows, TILE, |start, size| {
+            // SAFETY: sizes are checked; `start + size` is at most the number of rows.
+            unsafe { rows_of(&strip, 0..groups, call, (start, size), &mut sums[start..]) };
+        });
     } else {
         let mut piece = Piece {
             pairs: [[[[_mm256_setzero_si256(); 2]; 2]; VECTORS]; PIECE],

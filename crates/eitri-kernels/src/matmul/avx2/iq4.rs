@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 use super::{
     LANES, ROWS,
     codes::{bytes, nibbles},
-    int16::Signed,
+    int16::{Signed, TILE},
     load_f16,
 };
 use crate::weight::iq4::STEPS;
@@ -30,6 +30,7 @@ pub(super) struct Iq4Nl;
 impl Signed for Iq4Nl {
     const GROUPS: usize = 1;
     const BLOCK: usize = 18 * ROWS;
+    const DIRECT_ROWS: usize = TILE;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -51,6 +52,7 @@ pub(super) struct Iq4Xs;
 impl Signed for Iq4Xs {
     const GROUPS: usize = 8;
     const BLOCK: usize = 136 * ROWS;
+    const DIRECT_ROWS: usize = TILE;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
