@@ -27,6 +27,10 @@ pub fn embed(ctx: &Context, table: &Weight, ids: &[u32], out: &Tensor) -> Result
             });
         }
     }
+    if table.input_order().is_some() {
+        let what = "a table with an order of inputs".to_owned();
+        return Err(KernelError::Unsupported { op: "embed", what });
+    }
     for &id in ids {
         within("embed", "token id + 1", id as usize + 1, n)?;
     }

@@ -45,7 +45,8 @@ pub fn linear(
     let scratch = &mut *scratch;
     scratch.indices.clear();
     scratch.indices.extend(0..rows as u32);
-    product(ctx, w, x, &scratch.indices, &mut scratch.bytes, y, Columns { ldy, offset: y_offset })
+    let buffers = (&mut scratch.bytes, &mut scratch.floats);
+    product(ctx, w, x, &scratch.indices, buffers, y, Columns { ldy, offset: y_offset })
 }
 
 /// `linear` of the rows of `x` named by `row_ids`, in that order, into the first rows of `y`.
@@ -64,7 +65,9 @@ pub fn linear_rows(
         within("linear_rows", "row id", id as usize + 1, x_rows)?;
     }
     let mut scratch = ctx.scratch();
-    product(ctx, w, x, row_ids, &mut scratch.bytes, y, Columns { ldy, offset: 0 })
+    let scratch = &mut *scratch;
+    let buffers = (&mut scratch.bytes, &mut scratch.floats);
+    product(ctx, w, x, row_ids, buffers, y, Columns { ldy, offset: 0 })
 }
 
 /// Where a product's columns lie in the output.
@@ -79,13 +82,14 @@ fn product(
     w: &Weight,
     x: &Tensor,
     rows: &[u32],
-    records: &mut Vec<u8>,
+    (records, ordered): (&mut Vec<u8>, &mut Vec<f32>),
     y: &Tensor,
     columns: Columns,
 ) -> Result<(), KernelError> {
     let kernel = Kernel::pick(ctx.isa(), w.format(), ctx.activations());
     within("linear", "rows", rows.len(), y.dims()[0])?;
     read::<f32, _>(x, |x| {
+        let x = in_order(ctx, w, x, rows, ordered)?;
         let records = prepare(ctx, &kernel, x, w.k(), rows, records)?;
         let input = Input { kernel, values: x, records, k: w.k() };
         write::<f32, _>(y, |y| {
@@ -185,6 +189,39 @@ pub(super) unsafe fn strip(
         // SAFETY: by the caller's promise.
         unsafe { y.part(start..start + width) }.copy_from_slice(&values[..width]);
     }
+}
+
+/// The rows of `x` that `rows` names, at their places, with the inputs in the order of the weight's
+/// columns; `x` itself for a weight that takes them as they are.
+pub(super) fn in_order<'a>(
+    ctx: &Context,
+    w: &Weight,
+    x: &'a [f32],
+    rows: &[u32],
+    ordered: &'a mut Vec<f32>,
+) -> Result<&'a [f32], KernelError> {
+    let Some(order) = w.input_order() else { return Ok(x) };
+    let k = w.k();
+    let last = rows.iter().max().map_or(0, |&r| r as usize + 1);
+    if ordered.len() < last * k {
+        ordered.resize(last * k, 0.0);
+    }
+    let ordered = &mut ordered[..last * k];
+    let shared = Disjoint::new(ordered);
+    let one = |r: usize| {
+        let x = &x[r * k..(r + 1) * k];
+        // SAFETY: as for `prepare`: equal ids are in one job only when serial.
+        let out = unsafe { shared.part(r * k..(r + 1) * k) };
+        for (out, &from) in out.iter_mut().zip(order) {
+            *out = x[from as usize];
+        }
+    };
+    if rows.len() < SERIAL_ROWS || rows.len() != last {
+        rows.iter().for_each(|&r| one(r as usize));
+    } else {
+        ctx.pool().for_ranges(last, SERIAL_ROWS, |range| range.for_each(one))?;
+    }
+    Ok(ordered)
 }
 
 /// Prepares the rows of `x` that `rows` names, at the places of these rows; nothing for a kernel

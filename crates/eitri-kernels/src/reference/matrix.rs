@@ -4,7 +4,7 @@
 
 use half::f16;
 
-use crate::{KernelError, RowSource, WeightFormat, weight::GROUP};
+use crate::{Codes, Grouped, KernelError, RowSource, ScaleType, WeightFormat, weight::GROUP};
 
 /// Pseudo-random numbers (splitmix64), the same on every machine.
 #[derive(Debug, Clone)]
@@ -127,6 +127,13 @@ fn random_row(format: WeightFormat, k: usize, random: &mut Random, out: &mut Vec
             out.extend((0..k / 2).map(|_| random.bits() as u8));
             return out.extend((0..k / GROUP).map(|_| 123 + (random.bits() % 4) as u8));
         }
+        WeightFormat::Grouped(format) => return random_groups(format, k, random, out),
+        WeightFormat::Nvfp4 => {
+            out.extend((0..k / 2).map(|_| random.bits() as u8));
+            // Exponents of 2^-4 to 2^3.
+            out.extend((0..k / 16).map(|_| 24 + (random.bits() % 64) as u8));
+            return out.extend(((1.5 + random.signed()) / 32.0).to_le_bytes());
+        }
         WeightFormat::I8 => k,
         WeightFormat::U5 | WeightFormat::U5Min => k / 2 + k / 8,
         _ => k / 2,
@@ -144,6 +151,33 @@ fn random_row(format: WeightFormat, k: usize, random: &mut Random, out: &mut Vec
         for _ in 0..k / GROUP {
             out.extend(f16::from_f32(random.signed() - 1.0).to_le_bytes());
         }
+    }
+}
+
+fn random_groups(format: Grouped, k: usize, random: &mut Random, out: &mut Vec<u8>) {
+    let (largest, zeros) = match format.codes {
+        Codes::U4 | Codes::U4Zero => (8.0, 16),
+        Codes::I8 | Codes::I8Zero => (128.0, 256),
+        Codes::E4m3 => (64.0, 0),
+        Codes::E2m1 => (6.0, 0),
+    };
+    for _ in 0..format.codes.bytes(k) {
+        let code = random.bits() as u8;
+        // E4M3 has a NaN where all bits but the sign are set.
+        let not_a_number = format.codes == Codes::E4m3 && code & 0x7F == 0x7F;
+        out.push(if not_a_number { 0 } else { code });
+    }
+    let groups = k / format.group.size();
+    for _ in 0..groups {
+        let scale = (1.5 + random.signed()) / largest;
+        match format.scale {
+            ScaleType::F16 => out.extend(f16::from_f32(scale).to_le_bytes()),
+            ScaleType::Bf16 => out.extend(half::bf16::from_f32(scale).to_le_bytes()),
+            ScaleType::F32 => out.extend(scale.to_le_bytes()),
+        }
+    }
+    if format.codes.has_zero() {
+        out.extend((0..groups).map(|_| (random.bits() % zeros) as u8));
     }
 }
 

@@ -24,7 +24,12 @@ fn block_bytes(layout: Layout) -> usize {
 }
 
 fn code_at(layout: Layout, r: usize, k: usize) -> usize {
-    2 * layout.rows() + layout.cell(r, GROUP / 4, k / 4) + ORDER[k % 4]
+    2 * layout.rows() + cell_byte(layout, r, k)
+}
+
+/// Place of code `k` of row `r` in a section of 8-bit codes.
+pub(super) fn cell_byte(layout: Layout, r: usize, k: usize) -> usize {
+    layout.cell(r, GROUP / 4, k / 4) + ORDER[k % 4]
 }
 
 fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {

@@ -4,25 +4,30 @@
 
 mod codes;
 mod dense;
+mod grouped;
 mod int4;
 mod int5;
 mod int8;
 pub(crate) mod iq4;
 mod layout;
 mod memory;
+mod minifloat;
 pub(crate) mod mxfp4;
+mod nvfp4;
 mod q2k;
 mod q3k;
 mod q4k;
 mod q6k;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 use half::f16;
 
 use crate::{Context, Isa, KernelError, disjoint::Disjoint, read};
+pub use grouped::{Codes, GroupSize, Grouped, ScaleType};
 pub(crate) use layout::Layout;
+pub(crate) use nvfp4::BLOCK as NVFP4_BLOCK;
 
 /// Values that share a scale in the group formats, and activations that share one in kernels.
 pub(crate) const GROUP: usize = 32;
@@ -62,6 +67,10 @@ pub enum WeightFormat {
     Iq4Xs,
     /// e2m1 codes, one power of two (e8m0) per 32.
     Mxfp4,
+    /// Codes in groups of 32, 64 or 128 with a scale of the file's type and perhaps a zero.
+    Grouped(Grouped),
+    /// 4-bit floats with an E4M3 scale per 16 and an f32 scale per row.
+    Nvfp4,
 }
 
 /// What a format is: sizes and the plain conversions. One static per format.
@@ -79,8 +88,8 @@ pub(crate) struct FormatSpec {
 }
 
 impl WeightFormat {
-    /// All formats.
-    pub const ALL: [Self; 16] = [
+    /// All formats without parameters.
+    const PLAIN: [Self; 17] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -97,7 +106,23 @@ impl WeightFormat {
         Self::Iq4Nl,
         Self::Iq4Xs,
         Self::Mxfp4,
+        Self::Nvfp4,
     ];
+
+    /// All formats; of the grouped ones, [`Grouped::SAMPLES`].
+    pub const ALL: [Self; Self::PLAIN.len() + Grouped::SAMPLES.len()] = {
+        let mut all = [Self::F32; Self::PLAIN.len() + Grouped::SAMPLES.len()];
+        let mut i = 0;
+        while i < all.len() {
+            all[i] = if i < Self::PLAIN.len() {
+                Self::PLAIN[i]
+            } else {
+                Self::Grouped(Grouped::SAMPLES[i - Self::PLAIN.len()])
+            };
+            i += 1;
+        }
+        all
+    };
 
     fn spec(self) -> &'static FormatSpec {
         match self {
@@ -117,6 +142,8 @@ impl WeightFormat {
             Self::Iq4Nl => &iq4::IQ4_NL,
             Self::Iq4Xs => &iq4::IQ4_XS,
             Self::Mxfp4 => &mxfp4::MXFP4,
+            Self::Grouped(grouped) => grouped.spec(),
+            Self::Nvfp4 => &nvfp4::NVFP4,
         }
     }
 
@@ -156,6 +183,8 @@ impl WeightFormat {
 /// `U4Min`: k/2 bytes, k/32 scales, k/32 minima. `U5` and `U5Min`: k/2 bytes of the low 4 bits, k/8
 /// bytes of the high bits (lowest first), then as `U4` and `U4Min`. `Iq4Nl`: as `U4`. `Mxfp4`: k/2
 /// bytes, k/32 exponents. K-quants and `Iq4Xs`: k/256 blocks as in the file.
+/// `Grouped`: the codes, the scales of the groups, then a byte for each group's zero where it has
+/// one. `Nvfp4`: k/2 bytes, k/16 E4M3 scales, the f32 scale of the row.
 pub trait RowSource: Sync {
     /// Fills `out`, [`WeightFormat::row_bytes`] long, with row `row`.
     ///
@@ -175,6 +204,7 @@ pub struct Weight {
     strip_bytes: usize,
     offset: usize,
     data: Tensor,
+    input_order: Option<Arc<[u32]>>,
 }
 
 impl Weight {
@@ -234,7 +264,31 @@ impl Weight {
         }
         let len = data.len();
         let data = Tensor::from_vec(data, len, &Device::Cpu)?;
-        Ok(Self { format, layout, n, k, experts, strip_bytes, offset, data })
+        Ok(Self { format, layout, n, k, experts, strip_bytes, offset, data, input_order: None })
+    }
+
+    /// The same matrix, whose column `j` multiplies input `order[j]`: products gather their inputs
+    /// first. GPTQ's `desc_act` needs it, where groups are contiguous only in another order.
+    ///
+    /// # Errors
+    /// When `order` does not name each of the k inputs once.
+    pub fn with_input_order(self, order: Arc<[u32]>) -> Result<Self, KernelError> {
+        let mut seen = vec![false; self.k];
+        let once = |&i: &u32| seen.get_mut(i as usize).is_some_and(|s| !std::mem::replace(s, true));
+        if order.len() == self.k && order.iter().all(once) {
+            return Ok(Self { input_order: Some(order), ..self });
+        }
+        Err(KernelError::Shape {
+            op: "pack",
+            what: "input order",
+            expected: format!("a permutation of {} inputs", self.k),
+            got: format!("{} entries", order.len()),
+        })
+    }
+
+    /// The input of each column, if that is not the column's own number.
+    pub(crate) fn input_order(&self) -> Option<&[u32]> {
+        self.input_order.as_deref()
     }
 
     /// Bytes that a matrix will occupy, for the memory plan. Zero when `k` does not fit `format`.

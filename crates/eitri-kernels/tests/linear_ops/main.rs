@@ -9,7 +9,8 @@ mod products;
 
 use candle_core::{Device, Tensor};
 use eitri_kernels::{
-    Activations, Context, ContextConfig, Isa, Weight, WeightFormat, read, reference::CanonicalRows,
+    Activations, Codes, Context, ContextConfig, Isa, Weight, WeightFormat, read,
+    reference::CanonicalRows,
 };
 
 fn context(isa: Isa, activations: Activations, threads: usize) -> Context {
@@ -33,11 +34,15 @@ fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) 
         && match format {
             WeightFormat::U4 | WeightFormat::U4Min => isa != Isa::Scalar,
             WeightFormat::I8 => isa == Isa::NeonDot,
+            WeightFormat::Grouped(format) => {
+                isa == Isa::Avx2 && matches!(format.codes, Codes::U4 | Codes::U4Zero)
+            }
             WeightFormat::F32
             | WeightFormat::F16
             | WeightFormat::Bf16
             | WeightFormat::Iq4Nl
-            | WeightFormat::Iq4Xs => false,
+            | WeightFormat::Iq4Xs
+            | WeightFormat::Nvfp4 => false,
             _ => isa == Isa::Avx2,
         }
 }

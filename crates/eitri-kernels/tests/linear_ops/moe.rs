@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 use eitri_kernels::{
-    Activations, Context, Weight, WeightFormat,
+    Activations, Context, Grouped, Weight, WeightFormat,
     ops::{MoeBuffers, Routing, moe_experts, moe_route},
     reference::{CanonicalRows, Random, relative_difference},
 };
@@ -83,6 +83,10 @@ fn experts_equal_a_token_by_token_sum() {
             (Activations::Int8, WeightFormat::I8),
             (Activations::Int8, WeightFormat::U5),
             (Activations::Int8, WeightFormat::Iq4Nl),
+            (Activations::Int8, WeightFormat::Grouped(Grouped::SAMPLES[5])),
+            (Activations::Int8, WeightFormat::Grouped(Grouped::SAMPLES[8])),
+            (Activations::Exact, WeightFormat::Grouped(Grouped::SAMPLES[12])),
+            (Activations::Exact, WeightFormat::Nvfp4),
         ] {
             let coarse = coarse_activations(isa, format, activations);
             let tolerance = if coarse { 2e-2 } else { 1e-4 };

@@ -12,7 +12,7 @@ use crate::{coarse_activations, context, isas, tensor, values, weight, zeros};
 fn tolerance(isa: Isa, format: WeightFormat, activations: Activations) -> f32 {
     match format {
         _ if coarse_activations(isa, format, activations) => 1e-2,
-        WeightFormat::I8 | WeightFormat::Iq4Nl | WeightFormat::Iq4Xs
+        WeightFormat::I8 | WeightFormat::Iq4Nl | WeightFormat::Iq4Xs | WeightFormat::Grouped(_)
             if activations == Activations::Int8 =>
         {
             5e-5
@@ -145,6 +145,33 @@ fn every_kernel_passes_its_probe() {
                     .filter(|r| r.case.starts_with(&format!("{} x ", format.name())))
                     .count();
                 assert_eq!(cases, 3, "{}", format.name());
+            }
+        }
+    }
+}
+
+/// Column `j` of the packed matrix belongs to input `order[j]`, alone, in batches and for row ids.
+#[test]
+fn an_order_of_inputs_is_applied_before_the_product() {
+    const K: usize = 96;
+    let order: Vec<u32> = (0..K as u32).map(|j| (j * 35 + 7) % K as u32).collect();
+    let x = Random::new(4).values(9 * K);
+    let ordered: Vec<f32> =
+        x.chunks_exact(K).flat_map(|x| order.iter().map(|&i| x[i as usize])).collect();
+    for isa in isas() {
+        for activations in [Activations::Int8, Activations::Exact] {
+            let ctx = context(isa, activations, 2);
+            let (_, plain) = weight(&ctx, WeightFormat::U4, 20, K, 6);
+            let w = plain.clone().with_input_order(order.clone().into()).unwrap();
+            let (got, want) = (zeros(9, 20), zeros(9, 20));
+            linear(&ctx, &w, &tensor(&x, K), 9, &got, 0).unwrap();
+            linear(&ctx, &plain, &tensor(&ordered, K), 9, &want, 0).unwrap();
+            assert_eq!(values(&got), values(&want));
+            linear_rows(&ctx, &w, &tensor(&x, K), &[8, 1], &got).unwrap();
+            assert_eq!(values(&got)[..20], values(&want)[160..]);
+            for wrong in [vec![0; K], (1..=K as u32).collect(), (0..5).collect()] {
+                let error = plain.clone().with_input_order(wrong.into()).unwrap_err().to_string();
+                assert!(error.contains("input order must be a permutation of 96"), "{error}");
             }
         }
     }

@@ -12,7 +12,7 @@ use super::{
     dense::{F32, Sums, TILE, accumulate, total, value_pointers},
     group16::{BLOCK_K, Group16},
     group32::Group32,
-    int4,
+    grouped, int4,
     int16::{Signed, widened},
     load, load_f16, prefetch, prefetch_bytes, store,
 };
@@ -66,16 +66,42 @@ pub(super) fn group16<F: Group16>(call: &StripCall<'_>, out: &mut [f32]) {
     multiply(call, widen_group16::<F>, out);
 }
 
+/// `Grouped` weights of integers.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn grouped(call: &StripCall<'_>, out: &mut [f32]) {
+    let blocks = grouped::Blocks::of(call, 0, out);
+    let sections = blocks.sections();
+    multiply_with(
+        call,
+        // SAFETY: the strip's size is checked, so it holds this section.
+        |strip, group, out| unsafe {
+            let block = blocks.block(strip, group / sections);
+            grouped::widen_integers(blocks, block, group % sections, out);
+        },
+        out,
+    );
+}
+
 #[target_feature(enable = "avx2,fma,f16c")]
 fn multiply(call: &StripCall<'_>, widen: Widen, out: &mut [f32]) {
+    // SAFETY: the strip's size is checked, so it holds this group.
+    multiply_with(call, |strip, group, out| unsafe { widen(strip, group, out) }, out);
+}
+
+/// Multiplies with what `widen` makes of each group of 32 k of the call's strip.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn multiply_with(
+    call: &StripCall<'_>,
+    widen: impl Fn(*const u8, usize, &mut [[f32; ROWS]]),
+    out: &mut [f32],
+) {
     let mut piece = Piece([[0.0; ROWS]; PIECE * GROUP]);
     let mut sums: [Sums; MAX_ROWS] = [[[_mm256_setzero_ps(); 2]; 2]; MAX_ROWS];
     let groups = call.k / GROUP;
     for first in (0..groups).step_by(PIECE) {
         let count = PIECE.min(groups - first);
         for (g, out) in piece.0.chunks_exact_mut(GROUP).take(count).enumerate() {
-            // SAFETY: the strip's size is checked, so it holds this group.
-            unsafe { widen(call.strip.as_ptr(), first + g, out) };
+            widen(call.strip.as_ptr(), first + g, out);
         }
         let (weights, len) = (piece.0.as_ptr().cast(), count * GROUP);
         tiles(call.rows.len(), TILE, |start, size| {
@@ -146,6 +172,49 @@ unsafe fn widen_signed<F: Signed>(strip: *const u8, group: usize, out: &mut [[f3
                     put(out, half, _mm256_mul_ps(_mm256_cvtepi32_ps(codes), scale));
                 }
             }
+        }
+    }
+}
+
+/// `(code - zero) * scale` of 32 k of signed bytes of one half of the rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn widen_bytes(
+    codes: *const u8,
+    half: usize,
+    (scale, zero): (__m256, __m256),
+    out: &mut [[f32; ROWS]],
+) {
+    for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        // SAFETY: the caller's section holds eight vectors.
+        let cells = unsafe { load(codes.add(4 * LANES * v)) };
+        let codes = [
+            _mm256_srai_epi32::<24>(_mm256_slli_epi32::<24>(cells)),
+            _mm256_srai_epi32::<24>(_mm256_slli_epi32::<8>(cells)),
+            _mm256_srai_epi32::<24>(_mm256_slli_epi32::<16>(cells)),
+            _mm256_srai_epi32::<24>(cells),
+        ];
+        for (out, codes) in out.iter_mut().zip(codes) {
+            let value = _mm256_sub_ps(_mm256_cvtepi32_ps(codes), zero);
+            put(out, half, _mm256_mul_ps(value, scale));
+        }
+    }
+}
+
+/// `(code - zero) * scale` of 32 k of unsigned nibbles of one half of the rows.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn widen_nibbles(
+    codes: *const u8,
+    half: usize,
+    (scale, zero): (__m256, __m256),
+    out: &mut [[f32; ROWS]],
+) {
+    for (v, out) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        // SAFETY: the caller's section holds four vectors.
+        let cells = unsafe { load(codes.add(4 * LANES * v)) };
+        for (k, out) in out.iter_mut().enumerate() {
+            let codes = field(cells, 8 * (k % 4) + 4 * (k / 4), 15);
+            let value = _mm256_sub_ps(_mm256_cvtepi32_ps(codes), zero);
+            put(out, half, _mm256_mul_ps(value, scale));
         }
     }
 }

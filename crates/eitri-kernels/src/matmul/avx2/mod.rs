@@ -14,8 +14,10 @@
 mod codes;
 mod dense;
 mod exact;
+mod float;
 mod group16;
 mod group32;
+mod grouped;
 mod int16;
 mod int4;
 mod iq4;
@@ -32,9 +34,10 @@ use std::arch::x86_64::{
 use super::{Kernel, Prepare, StripCall};
 use crate::{
     Activations::{self, Exact, Int8},
+    Codes,
     WeightFormat::{
-        self, Bf16, F16, F32, I8, Iq4Nl, Iq4Xs, Mxfp4, Q2K, Q3K, Q4K, Q5K, Q6K, U4, U4Min, U5,
-        U5Min,
+        self, Bf16, F16, F32, Grouped, I8, Iq4Nl, Iq4Xs, Mxfp4, Nvfp4, Q2K, Q3K, Q4K, Q5K, Q6K, U4,
+        U4Min, U5, U5Min,
     },
 };
 
@@ -60,9 +63,20 @@ fn integer_kernel(format: WeightFormat) -> Kernel {
         Kernel { name, prepare: Some(prepare), run }
     };
     match format {
-        F32 | F16 | Bf16 => exact_kernel(format),
+        F32 | F16 | Bf16 | Nvfp4 => exact_kernel(format),
         U4 => unsigned("avx2 u4 x i8", prepare::i8::<8> as _, int4::u4 as _),
         U4Min => unsigned("avx2 u4+min x i8", prepare::i8::<1> as _, int4::u4_min as _),
+        Grouped(grouped) => match grouped.codes {
+            Codes::U4 | Codes::U4Zero => {
+                unsigned("avx2 grouped u4 x i8", prepare::i8::<1> as _, grouped::u4 as _)
+            }
+            Codes::I8 | Codes::I8Zero => {
+                let (record, row) = (prepare::I16_SUM_RECORD, prepare::i16_sum as _);
+                let prepare = Some(Prepare { record, row });
+                Kernel { name: "avx2 grouped i8 x i16", prepare, run: grouped::i8 as _ }
+            }
+            Codes::E4m3 | Codes::E2m1 => exact_kernel(format),
+        },
         I8 => int16::kernel::<int16::I8>("avx2 i8 x i16"),
         Iq4Nl => int16::kernel::<iq4::Iq4Nl>("avx2 iq4_nl x i16"),
         Iq4Xs => int16::kernel::<iq4::Iq4Xs>("avx2 iq4_xs x i16"),
@@ -96,6 +110,17 @@ fn exact_kernel(format: WeightFormat) -> Kernel {
         Q2K => plain("avx2 q2_k dequantised, f32 fma", exact::group16::<q6k::Q2K> as _),
         Q3K => plain("avx2 q3_k dequantised, f32 fma", exact::group16::<q6k::Q3K> as _),
         Q6K => plain("avx2 q6_k dequantised, f32 fma", exact::group16::<q6k::Q6K> as _),
+        Grouped(format) => match format.codes {
+            Codes::U4 | Codes::U4Zero => {
+                plain("avx2 grouped u4 dequantised, f32 fma", exact::grouped as _)
+            }
+            Codes::I8 | Codes::I8Zero => {
+                plain("avx2 grouped i8 dequantised, f32 fma", exact::grouped as _)
+            }
+            Codes::E4m3 => plain("avx2 e4m3 widened, f32 fma", float::e4m3 as _),
+            Codes::E2m1 => plain("avx2 e2m1 widened, f32 fma", float::e2m1 as _),
+        },
+        Nvfp4 => plain("avx2 nvfp4 widened, f32 fma", float::nvfp4 as _),
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) const GROUP32_RECORD: usize = 44;
 /// sums themselves.
 pub(super) const GROUP16_RECORD: usize = 44;
 
+/// 32 i16 codes, scale, scale times the sum of the codes.
+pub(super) const I16_SUM_RECORD: usize = 72;
+
 /// Magnitudes below this are taken for zero: their reciprocal would overflow.
 const TINY: f32 = 1e-30;
 
@@ -172,13 +175,30 @@ pub(super) fn group16<F: Group16>(values: &[f32], records: &mut [u8]) {
 pub(super) fn i16(values: &[f32], records: &mut [u8]) {
     let groups = values.as_chunks::<GROUP>().0;
     for (group, record) in groups.iter().zip(records.as_chunks_mut::<I16_RECORD>().0) {
-        let quantised = quantise(group, 32767.0);
-        for half in 0..2 {
-            let [a, b] = [quantised.codes[2 * half], quantised.codes[2 * half + 1]];
-            let codes = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
-            // SAFETY: a record begins with two vectors of codes.
-            unsafe { _mm256_storeu_si256(record.as_mut_ptr().add(32 * half).cast(), codes) };
-        }
-        record[64..68].copy_from_slice(&quantised.scale.to_le_bytes());
+        write_i16(&quantise(group, 32767.0), record);
     }
+}
+
+/// Records for 8-bit weights with zeros.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn i16_sum(values: &[f32], records: &mut [u8]) {
+    let groups = values.as_chunks::<GROUP>().0;
+    for (group, record) in groups.iter().zip(records.as_chunks_mut::<I16_SUM_RECORD>().0) {
+        let quantised = quantise(group, 32767.0);
+        write_i16(&quantised, record);
+        record[68..72].copy_from_slice(&(quantised.scale * quantised.sum() as f32).to_le_bytes());
+    }
+}
+
+/// Codes and scale.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn write_i16(quantised: &Quantised, record: &mut [u8]) {
+    let codes = &mut record[..2 * GROUP];
+    for half in 0..2 {
+        let [a, b] = [quantised.codes[2 * half], quantised.codes[2 * half + 1]];
+        let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+        // SAFETY: the codes are two vectors.
+        unsafe { _mm256_storeu_si256(codes.as_mut_ptr().add(32 * half).cast(), packed) };
+    }
+    record[64..68].copy_from_slice(&quantised.scale.to_le_bytes());
 }

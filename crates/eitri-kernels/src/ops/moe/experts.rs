@@ -11,7 +11,7 @@ use crate::{
     matmul::Kernel,
     ops::{
         activation::silu_mul,
-        linear::{Columns, Input, OutRows, Pass, blocks, grain, prepare, strip, within},
+        linear::{Columns, Input, OutRows, Pass, blocks, grain, in_order, prepare, strip, within},
     },
     read, write,
 };
@@ -122,6 +122,7 @@ fn expert_products(
     scratch.indices.extend(0..rows as u32);
     let (chosen, per_expert) = (routing.chosen(), w.strips());
     read::<f32, _>(x, |x| {
+        let x = in_order(ctx, w, x, &scratch.indices, &mut scratch.floats)?;
         let records = prepare(ctx, &kernel, x, w.k(), &scratch.indices, &mut scratch.bytes)?;
         let input = Input { kernel, values: x, records, k: w.k() };
         write::<f32, _>(y, |y| {

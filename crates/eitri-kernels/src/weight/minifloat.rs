@@ -1,0 +1,57 @@
+//! The 8- and 4-bit floats of the OCP specifications "8-bit Floating Point" and "Microscaling
+//! Formats", decoded.
+
+use half::f16;
+
+/// Value of an E4M3 code: bias 7, subnormals, no infinities; 0x7F and 0xFF are NaN.
+pub(crate) fn e4m3(code: u8) -> f32 {
+    if code & 0x7F == 0x7F {
+        return f32::NAN;
+    }
+    // The fields of a half with three mantissa bits, whose bias is 8 more.
+    let bits = u16::from(code & 0x80) << 8 | u16::from(code & 0x7F) << 7;
+    f16::from_bits(bits).to_f32() * 256.0
+}
+
+/// Value of an E2M1 code, 0 to 15.
+pub(crate) fn e2m1(code: u8) -> f32 {
+    const MAGNITUDES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let magnitude = MAGNITUDES[usize::from(code & 7)];
+    if code & 8 == 0 { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp, reason = "all values are exact")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn e4m3_follows_its_definition() {
+        for code in 0..=255_u8 {
+            let (sign, exponent, mantissa) = (code >> 7, code >> 3 & 15, f32::from(code & 7));
+            let magnitude = match exponent {
+                0 => mantissa / 512.0,
+                e => (8.0 + mantissa) * 2_f32.powi(i32::from(e) - 10),
+            };
+            let expected = if sign == 0 { magnitude } else { -magnitude };
+            if code & 0x7F == 0x7F {
+                assert!(e4m3(code).is_nan());
+            } else {
+                assert_eq!(e4m3(code).to_bits(), expected.to_bits(), "{code:#x}");
+            }
+        }
+        assert_eq!([0x38, 0x7E, 0x08, 0x01].map(e4m3), [1.0, 448.0, 1.0 / 64.0, 1.0 / 512.0]);
+    }
+
+    #[test]
+    fn e2m1_follows_its_definition() {
+        for code in 0..16_u8 {
+            let (exponent, mantissa) = (code >> 1 & 3, f32::from(code & 1));
+            let magnitude = match exponent {
+                0 => mantissa / 2.0,
+                e => (2.0 + mantissa) * 2_f32.powi(i32::from(e) - 2),
+            };
+            assert_eq!(e2m1(code), if code < 8 { magnitude } else { -magnitude });
+        }
+    }
+}
