@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use eitri_kernels::Isa;
-use eitri_quant::{Checkpoint, gguf};
+use eitri_quant::{Checkpoint, QuantizationConfig, gguf};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -125,7 +125,9 @@ impl ModelFiles {
             let path = directory.join(name);
             std::fs::read(&path).map_err(|error| ModelError::Io { path, error })
         };
-        let config = config::from_json(CONFIG, &object(CONFIG, &read(CONFIG)?)?)?;
+        let json = object(CONFIG, &read(CONFIG)?)?;
+        let config = config::from_json(CONFIG, &json)?;
+        let quantization = QuantizationConfig::find(directory, &json)?;
         let generation = if directory.join(GENERATION).exists() {
             Some(object(GENERATION, &read(GENERATION)?)?)
         } else {
@@ -137,7 +139,7 @@ impl ModelFiles {
             config,
             generation,
             tokenizer: TokenizerSource::Directory(directory.to_owned()),
-            checkpoint: Checkpoint::open_safetensors(directory)?,
+            checkpoint: Checkpoint::open_safetensors(directory)?.with_quantization(quantization),
             naming: Naming::HuggingFace,
         })
     }
@@ -160,7 +162,9 @@ impl ModelFiles {
     /// # Errors
     /// As for [`Self::open`].
     pub fn from_embedded(files: &EmbeddedModel) -> Result<Self, ModelError> {
-        let config = config::from_json(CONFIG, &object(CONFIG, files.config)?)?;
+        let json = object(CONFIG, files.config)?;
+        let config = config::from_json(CONFIG, &json)?;
+        let quantization = QuantizationConfig::in_config(CONFIG, &json)?;
         let generation =
             files.generation_config.map(|bytes| object(GENERATION, bytes)).transpose()?;
         Ok(Self {
@@ -171,7 +175,8 @@ impl ModelFiles {
                 tokenizer: files.tokenizer,
                 tokenizer_config: files.tokenizer_config,
             },
-            checkpoint: Checkpoint::from_safetensors("model.safetensors", files.weights)?,
+            checkpoint: Checkpoint::from_safetensors("model.safetensors", files.weights)?
+                .with_quantization(quantization),
             naming: Naming::HuggingFace,
         })
     }

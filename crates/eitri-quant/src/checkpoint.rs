@@ -10,7 +10,7 @@ use std::{
 use half::{bf16, f16};
 
 use crate::{
-    Encoding, FileBytes, QuantError,
+    Encoding, FileBytes, QuantError, QuantizationConfig,
     gguf::{self, Gguf},
     safetensors,
 };
@@ -25,6 +25,7 @@ pub struct Checkpoint {
     tensors: HashMap<String, Entry>,
     /// Where the metadata of a GGUF file lies.
     pairs: Vec<(String, Range<usize>)>,
+    quantization: Option<QuantizationConfig>,
 }
 
 #[derive(Debug)]
@@ -112,6 +113,17 @@ impl Checkpoint {
         let mut checkpoint = Self::default();
         checkpoint.add_safetensors(name, FileBytes::Static(bytes))?;
         Ok(checkpoint)
+    }
+
+    /// The same tensors with what the configuration says about them.
+    #[must_use]
+    pub fn with_quantization(self, quantization: Option<QuantizationConfig>) -> Self {
+        Self { quantization, ..self }
+    }
+
+    /// What the configuration says about the tensors.
+    pub(crate) fn quantization(&self) -> Option<&QuantizationConfig> {
+        self.quantization.as_ref()
     }
 
     /// Opens a GGUF file; its metadata comes beside the tensors.

@@ -22,6 +22,18 @@ impl Encoding {
     pub const F16: Self = Self::new("F16", 1, 2);
     /// The upper half of a single, little-endian.
     pub const BF16: Self = Self::new("BF16", 1, 2);
+    /// 8-bit float with 4 exponent and 3 mantissa bits.
+    pub const F8_E4M3: Self = Self::new("F8_E4M3", 1, 1);
+    /// 8-bit power of two.
+    pub const F8_E8M0: Self = Self::new("F8_E8M0", 1, 1);
+    /// Unsigned bytes.
+    pub const U8: Self = Self::new("U8", 1, 1);
+    /// Signed bytes.
+    pub const I8: Self = Self::new("I8", 1, 1);
+    /// 32-bit integers, little-endian.
+    pub const I32: Self = Self::new("I32", 1, 4);
+    /// 64-bit integers, little-endian.
+    pub const I64: Self = Self::new("I64", 1, 8);
     /// ggml: f16 scale, 32 i8 codes.
     pub const Q8_0: Self = Self::new("Q8_0", 32, 34);
     /// ggml: f16 scale, 32 4-bit codes with zero 8.

@@ -155,6 +155,38 @@ pub enum QuantError {
         /// Bytes of the buffer.
         bytes: usize,
     },
+    /// A tensor does not hold what its place in a quantised module needs.
+    #[error("{file}: tensor {tensor} {message}")]
+    Stored {
+        /// The file.
+        file: String,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A field of a quantisation's configuration that is wrong.
+    #[error("{file}: {field} must be {expected}, got {got}")]
+    Config {
+        /// The file.
+        file: String,
+        /// The field.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+    /// A quantisation that cannot be computed.
+    #[error("{file}: {what} is not supported; {nearest}")]
+    Unsupported {
+        /// The file, or the tensors.
+        file: String,
+        /// What is declared there.
+        what: String,
+        /// What comes nearest to it and works.
+        nearest: String,
+    },
     /// A kernel refused, or a row could not be packed.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -16,6 +16,7 @@ pub mod gguf;
 mod linear;
 mod mapping;
 mod matrix;
+mod quantization;
 pub mod quantize;
 pub mod safetensors;
 
@@ -25,3 +26,4 @@ pub use error::QuantError;
 pub use linear::Linear;
 pub use mapping::FileBytes;
 pub use matrix::Matrix;
+pub use quantization::QuantizationConfig;

@@ -54,7 +54,10 @@ impl Linear {
         let (format, n, k) = (matrix.format(), matrix.n(), matrix.k());
         let weight = Weight::pack(ctx, format, n, k, matrix.experts(), matrix.rows());
         matrix.release();
-        Ok(weight?)
+        match matrix.input_order() {
+            Some(order) => Ok(weight?.with_input_order(order.clone())?),
+            None => Ok(weight?),
+        }
     }
 
     /// A product with one weight that is already packed, such as tied embeddings.

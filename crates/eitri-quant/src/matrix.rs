@@ -1,6 +1,6 @@
 //! Weight matrices that are still in their files: canonical rows on demand.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
@@ -17,6 +17,7 @@ pub struct Matrix<'a> {
     file_bytes: usize,
     tensors: Vec<TensorView<'a>>,
     rows: Box<dyn RowSource + 'a>,
+    input_order: Option<Arc<[u32]>>,
 }
 
 impl std::fmt::Debug for Matrix<'_> {
@@ -69,7 +70,42 @@ impl<'a> Matrix<'a> {
             file_bytes: tensor.bytes.len(),
             tensors: vec![tensor],
             rows: Box::new(TensorRows { tensor, row_bytes, convert }),
+            input_order: None,
         })
+    }
+
+    /// A matrix `[n, k]` whose rows are put together from several tensors; the first one names it.
+    pub(crate) fn from_rows(
+        tensors: Vec<TensorView<'a>>,
+        stored: &'static str,
+        format: WeightFormat,
+        [n, k]: [usize; 2],
+        rows: Box<dyn RowSource + 'a>,
+    ) -> Self {
+        let name = tensors.first().map_or("", |tensor| tensor.name).to_owned();
+        let file_bytes = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
+        Self {
+            name,
+            stored,
+            format,
+            n,
+            k,
+            experts: 1,
+            file_bytes,
+            tensors,
+            rows,
+            input_order: None,
+        }
+    }
+
+    /// The same matrix, whose column `j` belongs to input `order[j]`.
+    pub(crate) fn with_input_order(self, input_order: Option<Arc<[u32]>>) -> Self {
+        Self { input_order, ..self }
+    }
+
+    /// The input of each column, if that is not the column's own number.
+    pub(crate) fn input_order(&self) -> Option<&Arc<[u32]>> {
+        self.input_order.as_ref()
     }
 
     /// Itself, if it has this shape.
@@ -134,6 +170,7 @@ impl<'a> Matrix<'a> {
     /// Whether the rows of both can be packed together.
     pub fn fits(&self, other: &Self) -> bool {
         (self.format, self.k, self.experts) == (other.format, other.k, other.experts)
+            && self.input_order == other.input_order
     }
 
     /// Name of the tensor, or names joined by `+`.
@@ -176,6 +213,35 @@ impl<'a> Matrix<'a> {
         &*self.rows
     }
 
+    /// The values of row `row` (counted over all experts) of inputs 0 to k, as the format defines them.
+    ///
+    /// # Errors
+    /// When the row is not acceptable, or `k` does not fit the format.
+    ///
+    /// # Panics
+    /// When `out` is not `k` long.
+    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) -> Result<(), QuantError> {
+        let Some(bytes) = self.format.row_bytes(self.k) else {
+            return Err(QuantError::Shape {
+                tensor: self.name.clone(),
+                expected: vec![self.n, self.k.next_multiple_of(self.format.group())],
+                got: vec![self.n, self.k],
+            });
+        };
+        let mut canonical = vec![0; bytes];
+        self.rows.row(row, &mut canonical)?;
+        let Some(order) = &self.input_order else {
+            self.format.dequantise_row(&canonical, out);
+            return Ok(());
+        };
+        let mut values = vec![0.0; self.k];
+        self.format.dequantise_row(&canonical, &mut values);
+        for (&input, value) in order.iter().zip(values) {
+            out[input as usize] = value;
+        }
+        Ok(())
+    }
+
     /// Gives back the memory of the file pages that the rows were read from.
     pub fn release(&self) {
         self.tensors.iter().for_each(TensorView::release);
@@ -183,6 +249,13 @@ impl<'a> Matrix<'a> {
 }
 
 fn mixed(first: &Matrix<'_>, second: &Matrix<'_>) -> QuantError {
+    if first.input_order != second.input_order {
+        return QuantError::Unsupported {
+            file: format!("{} and {}", first.name, second.name),
+            what: "a stack of matrices whose g_idx (desc_act) orders differ".to_owned(),
+            nearest: "use a checkpoint that was made with desc_act false".to_owned(),
+        };
+    }
     QuantError::Mixed {
         first: first.name.clone(),
         first_format: first.stored,
@@ -208,6 +281,7 @@ fn join<'a>(
         parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join("+")
     };
     let (stored, format, k) = (parts[0].stored, parts[0].format, parts[0].k);
+    let input_order = parts[0].input_order.clone();
     let file_bytes = parts.iter().map(|part| part.file_bytes).sum();
     let tensors = parts.iter().flat_map(|part| part.tensors.iter().copied()).collect();
     let mut end = 0;
@@ -219,7 +293,7 @@ fn join<'a>(
         })
         .collect();
     let rows = Box::new(Joined { n, parts });
-    Ok(Matrix { name, stored, format, n, k, experts, file_bytes, tensors, rows })
+    Ok(Matrix { name, stored, format, n, k, experts, file_bytes, tensors, rows, input_order })
 }
 
 /// Rows of one tensor.

@@ -27,7 +27,7 @@ pub(super) static U4_MIN: FormatSpec = FormatSpec {
 };
 
 /// Byte and shift of code `k` of row `r` in a section of 4-bit codes.
-fn nibble_at(layout: Layout, r: usize, k: usize) -> (usize, u32) {
+pub(super) fn nibble_at(layout: Layout, r: usize, k: usize) -> (usize, u32) {
     let vector = k / 4;
     (layout.cell(r, GROUP / 8, vector / 2) + k % 4, 4 * (vector % 2) as u32)
 }

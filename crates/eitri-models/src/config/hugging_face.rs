@@ -97,11 +97,6 @@ fn refuse(fields: &Fields<'_>) -> Result<(), ModelError> {
     if fields.number("shared_expert_intermediate_size")?.is_some_and(|width| width > 0.0) {
         return Err(fields.unsupported("shared_expert_intermediate_size", "above 0", ""));
     }
-    if let Some(quantization) = fields.object("quantization_config")? {
-        let method = quantization.text("quant_method")?.unwrap_or("unnamed");
-        let hint = "use an unquantised checkpoint (F32, F16, BF16) or a GGUF file";
-        return Err(fields.unsupported("quantization_config", method, hint));
-    }
     Ok(())
 }
 

@@ -12,6 +12,8 @@ mod support;
 
 mod damage;
 mod export;
+mod packed;
+mod packed_damage;
 mod parity;
 mod quantised;
 mod robot;

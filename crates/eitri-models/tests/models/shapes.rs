@@ -83,7 +83,11 @@ fn what_would_be_computed_wrongly_is_refused_by_name() {
         ("partial_rotary_factor", json!(0.25), "partial_rotary_factor is 0.25"),
         ("rope_scaling", json!({"rope_type": "longrope"}), "rope_scaling.rope_type is longrope"),
         ("rope_scaling", json!({"rope_type": "yarn"}), "rope_scaling.factor must be"),
-        ("quantization_config", json!({"quant_method": "fp8"}), "quantization_config is fp8"),
+        (
+            "quantization_config",
+            json!({"quant_method": "bitsandbytes", "load_in_4bit": true}),
+            "quant_method bitsandbytes is not supported; readable are fp8, compressed-tensors",
+        ),
         ("shared_expert_intermediate_size", json!(64), "shared_expert_intermediate_size"),
     ];
     for (key, value, message) in cases {

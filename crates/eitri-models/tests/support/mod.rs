@@ -5,4 +5,5 @@ pub(crate) mod gguf;
 pub(crate) mod harness;
 mod k_blocks;
 pub(crate) mod oracle;
+pub(crate) mod packed;
 pub(crate) mod tiny;

@@ -1,7 +1,10 @@
 //! One file per way of storing a weight matrix. Tensors decide: a module is in the format whose
 //! tensors it has, whatever the configuration says.
 
+mod awq;
 mod dense;
+mod fp4;
+mod fp8;
 mod ggml_iq4_nl;
 mod ggml_iq4_xs;
 mod ggml_mxfp4;
@@ -15,6 +18,10 @@ mod ggml_q5_1;
 mod ggml_q5_k;
 mod ggml_q6_k;
 mod ggml_q8_0;
+mod gptq;
+mod grouped;
+mod int8;
+mod packed_int;
 
 use eitri_kernels::WeightFormat;
 
@@ -22,14 +29,14 @@ use crate::{Checkpoint, Encoding, Matrix, QuantError, matrix::ConvertRow};
 
 /// A way of storing matrices.
 struct Format {
-    /// What it reads, for messages.
+    /// Types of a single tensor that it reads, for messages.
     encodings: &'static [Encoding],
     /// The matrix of a module, or `None` if the module is not stored this way.
     open: for<'a> fn(&'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError>,
 }
 
 /// All formats.
-static FORMATS: [&Format; 14] = [
+static FORMATS: &[&Format] = &[
     &dense::FORMAT,
     &ggml_q8_0::FORMAT,
     &ggml_q4_0::FORMAT,
@@ -44,10 +51,29 @@ static FORMATS: [&Format; 14] = [
     &ggml_iq4_nl::FORMAT,
     &ggml_iq4_xs::FORMAT,
     &ggml_mxfp4::FORMAT,
+    &fp8::FORMAT,
+    &packed_int::FORMAT,
+    &gptq::FORMAT,
+    &awq::FORMAT,
+    &int8::FORMAT,
+    &fp4::FORMAT,
+];
+
+/// Tensors beside a weight that change what it means and that no format knows.
+const UNSUPPORTED: [(&str, &str); 2] = [
+    ("pre_quant_scale", "scales of inputs; AWQ checkpoints of AutoAWQ have them folded in"),
+    ("svdquant_lora_a", "low-rank corrections; plain NVFP4 checkpoints have none"),
 ];
 
 /// The matrix of a module, by the first format that recognises it.
 pub(crate) fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Matrix<'a>, QuantError> {
+    for (suffix, nearest) in UNSUPPORTED {
+        let name = format!("{module}.{suffix}");
+        if checkpoint.contains(&name) {
+            let view = checkpoint.tensor(&name)?;
+            return Err(grouped::stored(&view, format!("is not supported: {nearest}")));
+        }
+    }
     for format in FORMATS {
         if let Some(matrix) = (format.open)(checkpoint, module)? {
             return Ok(matrix);

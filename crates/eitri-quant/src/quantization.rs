@@ -1,0 +1,334 @@
+//! What a Hugging Face directory says about its quantisation.
+//!
+//! Tensors decide how a module is stored; the configuration only adds what they cannot tell (block
+//! sizes, GPTQ's offset of zeros), is compared with them, and names what is not supported.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::QuantError;
+
+/// Readable methods, for messages.
+const METHODS: &str = "fp8, compressed-tensors, gptq, awq, modelopt and auto-round";
+
+/// Files beside `config.json` that may hold the configuration, and the method they imply.
+const SIDE_FILES: [(&str, &str); 3] = [
+    ("hf_quant_config.json", "modelopt"),
+    ("quantize_config.json", "gptq"),
+    ("quant_config.json", "awq"),
+];
+
+/// The quantisation of a checkpoint, as declared.
+#[derive(Debug, Clone)]
+pub struct QuantizationConfig {
+    file: String,
+    integers: Vec<IntegerScheme>,
+    block: [usize; 2],
+    gptq_v2: bool,
+}
+
+/// Integer codes of a width, in groups of this many inputs; `None` is a whole row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct IntegerScheme {
+    bits: usize,
+    group: Option<usize>,
+}
+
+impl QuantizationConfig {
+    /// The configuration of a directory: in `quantization_config` (or `compression_config`) of its
+    /// `config.json`, which is given parsed, or in a file beside it. `None` when there is none.
+    ///
+    /// # Errors
+    /// When it is damaged or declares what is not supported.
+    pub fn find(directory: &Path, config: &Map<String, Value>) -> Result<Option<Self>, QuantError> {
+        if let Some(found) = Self::in_config("config.json", config)? {
+            return Ok(Some(found));
+        }
+        for (file, method) in SIDE_FILES {
+            let path = directory.join(file);
+            if path.exists() {
+                let bytes = std::fs::read(&path).map_err(|error| QuantError::Io { path, error })?;
+                let object: Map<String, Value> = serde_json::from_slice(&bytes)
+                    .map_err(|error| wrong(file, "the file", "a JSON object", error))?;
+                return Self::parse(file, &object, method).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`Self::find`] without other files.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn in_config(file: &str, config: &Map<String, Value>) -> Result<Option<Self>, QuantError> {
+        for field in ["quantization_config", "compression_config"] {
+            match config.get(field) {
+                None | Some(Value::Null) => {}
+                Some(Value::Object(object)) => {
+                    return Self::parse(file, object, "compressed-tensors").map(Some);
+                }
+                Some(other) => return Err(wrong(file, field, "an object", other)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn parse(
+        file: &str,
+        object: &Map<String, Value>,
+        implied_method: &str,
+    ) -> Result<Self, QuantError> {
+        let method = text(object, "quant_method").or(text(object, "method"));
+        let method = method.unwrap_or(implied_method);
+        let mut config =
+            Self { file: file.to_owned(), integers: Vec::new(), block: [128, 128], gptq_v2: false };
+        match method {
+            "fp8" => config.fp8(object)?,
+            "compressed-tensors" => config.compressed_tensors(object)?,
+            "gptq" => config.gptq(object)?,
+            "awq" => config.awq(object)?,
+            "modelopt" | "modelopt_fp4" => config.modelopt(object)?,
+            "auto-round" => config.auto_round(object)?,
+            other => {
+                let nearest = match other {
+                    "bitsandbytes" | "exl2" | "exl3" | "hqq" | "aqlm" | "quip" => {
+                        "a GPTQ or AWQ checkpoint of the model has 4 bits as well"
+                    }
+                    "marlin" | "bitblas" => "use the GPTQ checkpoint that it was made from",
+                    "torchao" | "quanto" | "fbgemm_fp8" => {
+                        "an fp8 or compressed-tensors checkpoint of the model comes nearest"
+                    }
+                    _ => "use an unquantised checkpoint, one of these methods or a GGUF file",
+                };
+                let nearest = format!("readable are {METHODS}; {nearest}");
+                return Err(config.unsupported(&format!("quant_method {other}"), &nearest));
+            }
+        }
+        Ok(config)
+    }
+
+    fn fp8(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        if let Some(fmt) = text(object, "fmt")
+            && fmt != "e4m3"
+        {
+            return Err(self.unsupported(&format!("fmt {fmt}"), "e4m3 is"));
+        }
+        self.block_size(object, "weight_block_size")
+    }
+
+    fn block_size(&mut self, object: &Map<String, Value>, field: &str) -> Result<(), QuantError> {
+        let size = |value: &Value| value.as_u64().filter(|&v| (1..1 << 20).contains(&v));
+        match object.get(field) {
+            None | Some(Value::Null) => Ok(()),
+            Some(Value::Array(sizes)) if sizes.len() == 2 => {
+                match (size(&sizes[0]), size(&sizes[1])) {
+                    (Some(n), Some(k)) => {
+                        self.block = [n as usize, k as usize];
+                        Ok(())
+                    }
+                    _ => Err(wrong(&self.file, field, "two sizes", Value::Array(sizes.clone()))),
+                }
+            }
+            Some(other) => Err(wrong(&self.file, field, "two sizes", other)),
+        }
+    }
+
+    fn compressed_tensors(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        const FORMATS: [&str; 8] = [
+            "pack-quantized",
+            "int-quantized",
+            "float-quantized",
+            "naive-quantized",
+            "nvfp4-pack-quantized",
+            "mxfp4-pack-quantized",
+            "mixed-precision",
+            "dense",
+        ];
+        let nested = |field| object.get(field).and_then(Value::as_object);
+        let sparsity = nested("sparsity_config").and_then(|sparsity| text(sparsity, "format"));
+        if let Some(format) = sparsity.filter(|&format| format != "dense") {
+            let what = format!("sparsity format {format}");
+            return Err(self.unsupported(&what, "use a checkpoint that is not sparse"));
+        }
+        if nested("transform_config").is_some_and(|transforms| !transforms.is_empty()) {
+            let nearest = "use a checkpoint whose rotations are merged into the weights";
+            return Err(self.unsupported("transform_config (run-time rotations)", nearest));
+        }
+        let groups = nested("config_groups").into_iter().flatten();
+        let groups: Vec<_> = groups.filter_map(|(_, group)| group.as_object()).collect();
+        let formats = groups.iter().filter_map(|group| text(group, "format"));
+        for format in text(object, "format").into_iter().chain(formats) {
+            if !FORMATS.contains(&format) {
+                let nearest = format!("readable are {}", FORMATS.join(", "));
+                return Err(self.unsupported(&format!("format {format}"), &nearest));
+            }
+        }
+        for weights in groups.iter().filter_map(|group| group.get("weights")?.as_object()) {
+            self.block_size(weights, "block_structure")?;
+            if text(weights, "type") != Some("float") {
+                self.integer_scheme(weights, "num_bits", "group_size")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the declared width and group size, and refuses widths that are not readable.
+    fn integer_scheme(
+        &mut self,
+        object: &Map<String, Value>,
+        bits: &str,
+        group: &str,
+    ) -> Result<(), QuantError> {
+        let declared = object.get(bits).unwrap_or(&Value::Null);
+        let width = match declared.as_u64() {
+            Some(width @ (4 | 8)) => width as usize,
+            Some(other) => {
+                return Err(self.unsupported(&format!("{bits} {other}"), "4 and 8 bits are"));
+            }
+            None => return Err(wrong(&self.file, bits, "4 or 8", declared)),
+        };
+        let group = match object.get(group) {
+            None | Some(Value::Null) => None,
+            Some(value) => match value.as_i64() {
+                Some(-1) => None,
+                Some(size) if (1..1 << 24).contains(&size) => Some(size as usize),
+                _ => return Err(wrong(&self.file, group, "a size, or -1 for a whole row", value)),
+            },
+        };
+        self.integers.push(IntegerScheme { bits: width, group });
+        Ok(())
+    }
+
+    fn gptq(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        self.integer_scheme(object, "bits", "group_size")?;
+        match text(object, "checkpoint_format").or(text(object, "format")).unwrap_or("gptq") {
+            "gptq" => {}
+            "gptq_v2" => self.gptq_v2 = true,
+            other => {
+                let nearest =
+                    "checkpoint_format gptq and gptq_v2 are; convert it back with GPTQModel";
+                return Err(self.unsupported(&format!("checkpoint_format {other}"), nearest));
+            }
+        }
+        if let Some(dtype) = text(object, "pack_dtype")
+            && dtype != "int32"
+        {
+            return Err(self.unsupported(&format!("pack_dtype {dtype}"), "int32 is"));
+        }
+        // Overrides for modules by pattern: the tensors tell which modules, if any, have them.
+        let overrides = object.get("dynamic").and_then(Value::as_object).into_iter().flatten();
+        for module in overrides.filter_map(|(_, module)| module.as_object()) {
+            let mut merged = object.clone();
+            merged.extend(module.clone());
+            self.integer_scheme(&merged, "bits", "group_size")?;
+        }
+        Ok(())
+    }
+
+    fn awq(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        let name = |new: &'static str, old| if object.contains_key(new) { new } else { old };
+        if let Some(version) = text(object, "version")
+            && !version.eq_ignore_ascii_case("gemm")
+        {
+            let nearest = "version gemm is; AutoAWQ can write it";
+            return Err(self.unsupported(&format!("AWQ version {version}"), nearest));
+        }
+        self.integer_scheme(object, name("bits", "w_bit"), name("group_size", "q_group_size"))?;
+        if self.integers.iter().any(|scheme| scheme.bits != 4) {
+            return Err(self.unsupported("AWQ of 8 bits", "AWQ of 4 bits is, and GPTQ of 8"));
+        }
+        Ok(())
+    }
+
+    fn modelopt(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        let object = object.get("quantization").and_then(Value::as_object).unwrap_or(object);
+        let layers = object.get("quantized_layers").and_then(Value::as_object).into_iter();
+        let layers =
+            layers.flatten().filter_map(|(_, layer)| text(layer.as_object()?, "quant_algo"));
+        for algorithm in text(object, "quant_algo").into_iter().chain(layers) {
+            match algorithm.to_uppercase().as_str() {
+                "FP8"
+                | "FP8_PER_CHANNEL_PER_TOKEN"
+                | "FP8_PB_WO"
+                | "FP8_BLOCK_SCALES"
+                | "NVFP4"
+                | "W4A16_NVFP4"
+                | "MIXED_PRECISION" => {}
+                "W4A16_AWQ" | "NVFP4_AWQ" | "W4A8_AWQ" | "NVFP4_SVD" => {
+                    let what = format!("quant_algo {algorithm} (pre_quant_scale)");
+                    return Err(self.unsupported(&what, "NVFP4 and FP8 are, and AWQ of AutoAWQ"));
+                }
+                _ => {
+                    let what = format!("quant_algo {algorithm}");
+                    return Err(
+                        self.unsupported(&what, "FP8, NVFP4 and MIXED_PRECISION of them are")
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn auto_round(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
+        let packing = text(object, "packing_format").unwrap_or("auto_round");
+        match packing {
+            "auto_round:auto_gptq" | "auto_round:gptq" => self.gptq(object),
+            "auto_round:auto_awq" | "auto_round:awq" => self.awq(object),
+            other => Err(self.unsupported(
+                &format!("packing_format {other}"),
+                "auto_round:auto_gptq and auto_round:auto_awq are; export with --format auto_gptq",
+            )),
+        }
+    }
+
+    /// Rows and columns that share a scale in block formats.
+    pub(crate) fn block(&self) -> [usize; 2] {
+        self.block
+    }
+
+    /// Whether GPTQ zeros are stored as they are, not less one.
+    pub(crate) fn gptq_v2(&self) -> bool {
+        self.gptq_v2
+    }
+
+    /// Inputs per group in a row of `k` with `groups` of them, if any declared scheme has that.
+    ///
+    /// # Errors
+    /// What is declared instead.
+    pub(crate) fn group_size(&self, bits: usize, k: usize, groups: usize) -> Result<usize, String> {
+        let sizes = self.integers.iter().filter(|scheme| scheme.bits == bits);
+        let mut sizes = sizes.map(|scheme| scheme.group.unwrap_or(k));
+        sizes.find(|&size| k.div_ceil(size) == groups).ok_or_else(|| {
+            let declared = self.integers.iter().map(|scheme| match scheme.group {
+                Some(size) => format!("{} bits in groups of {size}", scheme.bits),
+                None => format!("{} bits in whole rows", scheme.bits),
+            });
+            let declared: Vec<_> = declared.collect();
+            let declared =
+                if declared.is_empty() { "no integers".to_owned() } else { declared.join(", ") };
+            format!("{} declares {declared}", self.file)
+        })
+    }
+
+    fn unsupported(&self, what: &str, nearest: &str) -> QuantError {
+        QuantError::Unsupported {
+            file: self.file.clone(),
+            what: what.to_owned(),
+            nearest: nearest.to_owned(),
+        }
+    }
+}
+
+fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {
+    object.get(field).and_then(Value::as_str)
+}
+
+fn wrong(file: &str, field: &str, expected: &str, got: impl std::fmt::Display) -> QuantError {
+    QuantError::Config {
+        file: file.to_owned(),
+        field: field.to_owned(),
+        expected: expected.to_owned(),
+        got: got.to_string(),
+    }
+}
