@@ -148,7 +148,7 @@ fn product(linear: &Linear, file: &[u8], k: usize) -> Vec<f32> {
     read::<f32, _>(&y, <[f32]>::to_vec).unwrap()
 }
 
-fn slice(file: &[u8], config: &Value) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+fn slice(file: &[u8], config: &Value, round: Round) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let named = |name: &str| Some(format!("m.{name}"));
     let checkpoint = checkpoint(file, named, config);
     let matrix = Matrix::open(&checkpoint, "m").unwrap();
@@ -156,7 +156,7 @@ fn slice(file: &[u8], config: &Value) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let ctx = Context::new(&ContextConfig::default()).unwrap();
     let linear = Linear::load(&ctx, vec![matrix]).unwrap();
     let x = floats(file, "input");
-    let rounded: Vec<f32> = weights.iter().map(|&w| BF16(w)).collect();
+    let rounded: Vec<f32> = weights.iter().map(|&w| round(w)).collect();
     let dot = |x: &[f32], w: &[f32]| -> f64 {
         x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w)).sum()
     };
@@ -167,22 +167,24 @@ fn slice(file: &[u8], config: &Value) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     (product(&linear, file, k), in_bf16, floats(file, "ref_output"))
 }
 
-/// The stored outputs are those of weights rounded to bf16: with that rounding, which the engine does
-/// not do, every output is the same to the bit; without it the difference is that rounding's.
+/// The stored outputs of the two first are those of weights rounded to bf16, and all are rounded to it
+/// themselves: with these roundings, which the engine does not do, every output is the same to the
+/// bit; without them the difference is theirs.
 #[test]
 fn slices_of_real_checkpoints_give_the_stored_outputs() {
     let fp8 = json!({"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]});
     let rows = json!({"quant_method": "compressed-tensors", "format": "float-quantized"});
-    let slices: [(&[u8], Value); 3] = [
-        (include_bytes!("fixtures/fp8_linear.safetensors"), fp8),
+    let slices: [(&[u8], Value, Round); 3] = [
+        (include_bytes!("fixtures/fp8_linear.safetensors"), fp8, BF16),
         (
             include_bytes!("fixtures/compressed_tensors_linear_wna16.safetensors"),
             packed(4, Some(128)),
+            BF16,
         ),
-        (include_bytes!("fixtures/compressed_tensors_linear_w8a8fp8.safetensors"), rows),
+        (include_bytes!("fixtures/compressed_tensors_linear_w8a8fp8.safetensors"), rows, F32),
     ];
-    for (file, config) in slices {
-        let (got, in_bf16, want) = slice(file, &config);
+    for (file, config, round) in slices {
+        let (got, in_bf16, want) = slice(file, &config, round);
         assert_eq!(in_bf16, want);
         let square = |x: f32| f64::from(x) * f64::from(x);
         let error: f64 = got.iter().zip(&want).map(|(got, want)| square(got - want)).sum();
@@ -195,7 +197,7 @@ fn slices_of_real_checkpoints_give_the_stored_outputs() {
 fn an_awq_slice_of_a_real_checkpoint_gives_the_stored_output() {
     let file = include_bytes!("fixtures/awq_linear.safetensors");
     let config = json!({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "gemm"});
-    let (got, _, want) = slice(file, &config);
+    let (got, _, want) = slice(file, &config, F32);
     let off =
         got.iter().zip(&want).fold(0.0, |most: f32, (got, want)| most.max((got - want).abs()));
     assert!(off < 8e-6, "{off}");

@@ -217,7 +217,9 @@ pub(super) fn in_order<'a>(
         }
     };
     if rows.len() < SERIAL_ROWS || rows.len() != last {
-        rows.iter().for_each(|&r| one(r as usize));
+        for &r in rows {
+            one(r as usize);
+        }
     } else {
         ctx.pool().for_ranges(last, SERIAL_ROWS, |range| range.for_each(one))?;
     }

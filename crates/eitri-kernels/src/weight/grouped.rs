@@ -145,7 +145,10 @@ impl Grouped {
     /// One for each kind of code and type of scale, with all group sizes among them: what tests and
     /// probes go through.
     pub const SAMPLES: [Self; 14] = {
-        use {Codes::*, GroupSize::*, ScaleType::*};
+        use Codes::{E2m1, E4m3, I8, I8Zero, U4, U4Zero};
+        use GroupSize::{K32, K64, K128};
+        use ScaleType::{Bf16, F16, F32};
+
         [
             Self::new(U4, F16, K128),
             Self::new(U4, Bf16, K32),
@@ -295,10 +298,10 @@ mod tests {
 
     #[test]
     fn every_combination_has_its_own_name_and_sizes() {
-        for index in 0..SPECS.len() {
+        for (index, name) in NAMES.into_iter().enumerate() {
             let format = Grouped::from_index(index);
             let spec = format.spec();
-            assert_eq!(spec.name, NAMES[index], "{format:?}");
+            assert_eq!(spec.name, name, "{format:?}");
             assert!(spec.name.contains(&format!(" g{} ", format.group.size())), "{format:?}");
             let scale = format!("{:?}", format.scale).to_lowercase();
             assert!(spec.name.ends_with(&format!(" {scale}")), "{format:?}");

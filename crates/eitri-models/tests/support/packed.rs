@@ -212,18 +212,22 @@ fn e4m3(code: u8) -> f32 {
 
 const E2M1: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
 
-fn nearest(value: f32, magnitudes: impl Iterator<Item = f32>) -> u8 {
-    let off = |(_, magnitude): &(usize, f32)| (magnitude - value.abs()).abs();
-    let best = magnitudes.enumerate().min_by(|a, b| off(a).total_cmp(&off(b)));
-    best.unwrap().0 as u8
+/// Index of the magnitude, of an ascending list, that is nearest to that of `value`.
+fn nearest(value: f32, magnitudes: &[f32]) -> u8 {
+    let between = magnitudes.windows(2).map(|pair| f32::midpoint(pair[0], pair[1]));
+    between.collect::<Vec<_>>().partition_point(|&middle| middle < value.abs()) as u8
 }
 
 fn to_e4m3(value: f32) -> u8 {
-    nearest(value, (0..0x7F).map(e4m3)) | if value < 0.0 { 0x80 } else { 0 }
+    let exponent = value.abs().log2().floor().clamp(-6.0, 8.0);
+    // Eight steps to a power of two; rounding up to the next one carries into the exponent.
+    let steps = (value.abs() / 2_f32.powf(exponent - 3.0)).round() as u8;
+    let code = (steps + (exponent as i8 + 6) as u8 * 8).min(0x7E);
+    code | if value < 0.0 { 0x80 } else { 0 }
 }
 
 fn to_e2m1(value: f32) -> u8 {
-    nearest(value, E2M1.into_iter()) | if value < 0.0 { 8 } else { 0 }
+    nearest(value, &E2M1) | if value < 0.0 { 8 } else { 0 }
 }
 
 /// Codes, meant values and scales of blocks of this size.
@@ -240,7 +244,9 @@ fn fp8(
         let most = &mut scales[block(at)];
         *most = most.max(value.abs());
     }
-    scales.iter_mut().for_each(|most| *most = width.round(*most / 448.0));
+    for most in &mut scales {
+        *most = width.round(*most / 448.0);
+    }
     let codes: Vec<u8> =
         values.iter().enumerate().map(|(at, value)| to_e4m3(value / scales[block(at)])).collect();
     let meant = codes.iter().enumerate().map(|(at, &code)| e4m3(code) * scales[block(at)]);

@@ -3,16 +3,14 @@
 //! less one, subtracted from whole words. With `desc_act`, `g_idx` gives each input its group: codes
 //! are put into an order in which groups are contiguous. Source: `PackableQuantLinear` of `GPTQModel`.
 
-use eitri_kernels::Codes;
-
 use super::{
     Format,
     grouped::{
-        GroupedRows, Grouping, Scales, expect_shape, fill_nibbles, input_order, matrix_shape,
-        stored, word, words,
+        GroupedRows, Grouping, Scales, expect_shape, fill_nibbles, input_order, integers,
+        matrix_shape, optional_words, stored, word, words,
     },
 };
-use crate::{Checkpoint, Matrix, QuantError, TensorView};
+use crate::{Checkpoint, Matrix, QuantError, QuantizationConfig, TensorView};
 
 pub(super) static FORMAT: Format = Format { encodings: &[], open };
 
@@ -43,31 +41,19 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     let k = packed * 32 / bits;
     let grouping = Grouping::of_integers(checkpoint, &scales.view, bits, k, groups)?;
     expect_shape(&qzeros, &[groups, n * bits / 32])?;
-    let g_idx = if checkpoint.contains(&name("g_idx")) {
-        Some(words(checkpoint, module, "g_idx")?)
-    } else {
-        None
-    };
-    let order = match &g_idx {
-        Some(g_idx) => input_order(g_idx, k, grouping.stored(), groups)?,
-        None => None,
-    };
+    let g_idx = optional_words(checkpoint, module, "g_idx")?;
+    let order = input_order(g_idx.as_ref(), k, grouping.stored(), groups)?;
     let zeros = Zeros {
         words: qzeros,
         bits,
         per_group: n * bits / 32,
-        add: match (checkpoint.quantization().is_some_and(|config| config.gptq_v2()), bits) {
+        add: match (checkpoint.quantization().is_some_and(QuantizationConfig::gptq_v2), bits) {
             (true, _) => 0,
             (false, 4) => 0x1111_1111,
             (false, _) => 0x0101_0101,
         },
     };
-    let codes_of = match (bits, zeros.are_in_the_middle()) {
-        (4, true) => Codes::U4,
-        (4, false) => Codes::U4Zero,
-        (_, true) => Codes::I8,
-        (_, false) => Codes::I8Zero,
-    };
+    let codes_of = integers(bits, !zeros.are_in_the_middle());
     let inputs = order.clone();
     let code = move |row: usize, k: usize| {
         let per_word = 32 / bits;

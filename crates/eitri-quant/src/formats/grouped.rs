@@ -51,6 +51,26 @@ pub(super) fn words<'a>(
     Err(stored(&view, format!("must be I32, got {}", view.encoding.name)))
 }
 
+/// The same for a tensor that may be absent.
+pub(super) fn optional_words<'a>(
+    checkpoint: &'a Checkpoint,
+    module: &str,
+    suffix: &str,
+) -> Result<Option<TensorView<'a>>, QuantError> {
+    let present = checkpoint.contains(&format!("{module}.{suffix}"));
+    present.then(|| words(checkpoint, module, suffix)).transpose()
+}
+
+/// Integer codes of 4 or else 8 bits.
+pub(super) fn integers(bits: usize, zeros: bool) -> Codes {
+    match (bits, zeros) {
+        (4, false) => Codes::U4,
+        (4, true) => Codes::U4Zero,
+        (_, false) => Codes::I8,
+        (_, true) => Codes::I8Zero,
+    }
+}
+
 /// Takes note of tensors that weight-only arithmetic has no use for, such as scales of activations,
 /// so that they are not reported as unknown.
 pub(super) fn pass_over(checkpoint: &Checkpoint, module: &str, suffixes: &[&str]) {
@@ -226,11 +246,12 @@ pub(super) fn not_finite(view: &TensorView<'_>, row: usize) -> KernelError {
 /// The order of inputs that makes the groups of `g_idx` contiguous; `None` when they are already,
 /// or the tensor says with -1 that it means nothing.
 pub(super) fn input_order(
-    g_idx: &TensorView<'_>,
+    g_idx: Option<&TensorView<'_>>,
     k: usize,
     group: usize,
     groups: usize,
 ) -> Result<Option<Arc<[u32]>>, QuantError> {
+    let Some(g_idx) = g_idx else { return Ok(None) };
     expect_shape(g_idx, &[k])?;
     let of_input: Vec<i32> = (0..k).map(|i| word(g_idx, i) as i32).collect();
     if of_input.iter().all(|&g| g == -1)
@@ -240,14 +261,11 @@ pub(super) fn input_order(
     }
     let mut members = vec![0; groups];
     for (i, &g) in of_input.iter().enumerate() {
-        match usize::try_from(g).ok().and_then(|g| members.get_mut(g)) {
-            Some(count) => *count += 1,
-            None => {
-                let message =
-                    format!("puts input {i} into group {g}; groups are 0 to {}", groups - 1);
-                return Err(stored(g_idx, message));
-            }
-        }
+        let Some(count) = usize::try_from(g).ok().and_then(|g| members.get_mut(g)) else {
+            let message = format!("puts input {i} into group {g}; groups are 0 to {}", groups - 1);
+            return Err(stored(g_idx, message));
+        };
+        *count += 1;
     }
     for (g, &count) in members.iter().enumerate() {
         let expected = group.min(k - g * group);

@@ -3,13 +3,11 @@
 //! with the zero in the middle of the range where there is none.
 //! Source: `pack_to_int32` of compressed-tensors.
 
-use eitri_kernels::Codes;
-
 use super::{
     Format,
     grouped::{
         ACTIVATION_SCALES, GroupedRows, Grouping, Scales, expect_shape, fill_nibbles, input_order,
-        matrix_shape, pass_over, stored, word, words,
+        integers, matrix_shape, optional_words, pass_over, stored, word, words,
     },
 };
 use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
@@ -18,10 +16,6 @@ pub(super) static FORMAT: Format = Format { encodings: &[], open };
 
 fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = |suffix: &str| format!("{module}.{suffix}");
-    let optional = |suffix: &str| {
-        let present = checkpoint.contains(&name(suffix));
-        present.then(|| words(checkpoint, module, suffix)).transpose()
-    };
     if !checkpoint.contains(&name("weight_packed"))
         || checkpoint.tensor(&name("weight_packed"))?.encoding != Encoding::I32
     {
@@ -41,22 +35,14 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let (bits, k) = width(checkpoint, module, &packed, packed_words, groups)?;
     let grouping = Grouping::of_integers(checkpoint, &scales.view, bits, k, groups)?;
-    let zeros = optional("weight_zero_point")?;
+    let zeros = optional_words(checkpoint, module, "weight_zero_point")?;
     if let Some(zeros) = &zeros {
         expect_shape(zeros, &[(n * bits).div_ceil(32), groups])?;
     }
-    let g_idx = optional("weight_g_idx")?;
-    let order = match &g_idx {
-        Some(g_idx) => input_order(g_idx, k, grouping.stored(), groups)?,
-        None => None,
-    };
+    let g_idx = optional_words(checkpoint, module, "weight_g_idx")?;
+    let order = input_order(g_idx.as_ref(), k, grouping.stored(), groups)?;
     pass_over(checkpoint, module, &ACTIVATION_SCALES);
-    let codes_of = match (bits, &zeros) {
-        (4, None) => Codes::U4,
-        (4, Some(_)) => Codes::U4Zero,
-        (_, None) => Codes::I8,
-        (_, Some(_)) => Codes::I8Zero,
-    };
+    let codes_of = integers(bits, zeros.is_some());
     let row_bytes = 4 * packed_words;
     let columns = order.clone();
     let rows = GroupedRows {

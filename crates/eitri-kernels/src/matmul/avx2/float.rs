@@ -61,7 +61,7 @@ impl Runs {
                 let block = strip.add(4 * ROWS + index * NVFP4_BYTES);
                 let halves = halves_of_e4m3(_mm_loadu_si128(block.cast()));
                 let scale = |half: usize| {
-                    let row = _mm256_loadu_ps(strip.cast::<f32>().add(half * LANES));
+                    let row = _mm256_loadu_ps(strip.add(4 * half * LANES).cast());
                     let value = _mm256_mul_ps(_mm256_cvtph_ps(halves[half]), from_half());
                     _mm256_mul_ps(value, row)
                 };
@@ -93,6 +93,15 @@ fn halves_of_e4m3(codes: __m128i) -> [__m128i; 2] {
     let (zero, mask) = (_mm_setzero_si128(), _mm_set1_epi16(0xBF80_u16 as i16));
     [_mm_unpacklo_epi8(zero, codes), _mm_unpackhi_epi8(zero, codes)]
         .map(|upper| _mm_and_si128(_mm_srai_epi16::<1>(upper), mask))
+}
+
+/// Requests the codes that follow a pair in memory, once for each cache line.
+#[target_feature(enable = "avx2,fma,f16c")]
+fn request<const KIND: u8>(codes: *const u8, pair: usize) {
+    let bytes = if KIND == E4M3 { 2 * ROWS } else { ROWS };
+    if (bytes * pair).is_multiple_of(64) {
+        prefetch::<64>(codes.wrapping_add(bytes * pair));
+    }
 }
 
 /// Values of codes `2 * pair` and `2 * pair + 1`, each for both halves of the rows, before scales.
@@ -194,11 +203,7 @@ unsafe fn tile<const KIND: u8, const M: usize>(
         for run in 0..runs.count {
             let (scale, codes) = runs.run::<KIND>(call.strip.as_ptr(), run);
             for pair in 0..runs.len / 2 {
-                if KIND == E4M3 {
-                    prefetch::<{ 2 * ROWS }>(codes.add(2 * ROWS * pair));
-                } else if pair % 4 == 0 {
-                    prefetch::<64>(codes.add(ROWS * pair));
-                }
+                request::<KIND>(codes, pair);
                 let w = values::<KIND>(codes, pair);
                 for parity in 0..2 {
                     let w = [
@@ -235,10 +240,9 @@ unsafe fn widen<const KIND: u8>(
         unsafe {
             let (scale, codes) = runs.run::<KIND>(strip, k / runs.len);
             for (pair, out) in out.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                if KIND == E4M3 || pair % 2 == 0 {
-                    prefetch::<64>(codes.add(2 * ROWS * pair));
-                }
-                let w = values::<KIND>(codes, k % runs.len / 2 + pair);
+                let pair = k % runs.len / 2 + pair;
+                request::<KIND>(codes, pair);
+                let w = values::<KIND>(codes, pair);
                 for (w, out) in w.iter().zip(out) {
                     for half in 0..2 {
                         let value = _mm256_mul_ps(w[half], scale[half]);

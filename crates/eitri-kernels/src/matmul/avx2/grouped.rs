@@ -74,7 +74,7 @@ impl Blocks {
                 ScaleType::F16 => [load_f16(block), load_f16(block.add(2 * LANES))],
                 ScaleType::Bf16 => [load_bf16(block), load_bf16(block.add(2 * LANES))],
                 ScaleType::F32 => {
-                    [_mm256_loadu_ps(block.cast()), _mm256_loadu_ps(block.cast::<f32>().add(LANES))]
+                    [_mm256_loadu_ps(block.cast()), _mm256_loadu_ps(block.add(4 * LANES).cast())]
                 }
             }
         }
