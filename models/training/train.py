@@ -63,10 +63,21 @@ def learning_rate(step: int, share: float) -> float:
 
 
 def init_from_dense(robot: model.Robot, run: pathlib.Path) -> None:
-    """Takes all but the feed-forward blocks from a dense run."""
+    """Takes everything from a dense run; its feed-forward blocks are cut into slices as wide as an expert, dealt out in turn.
+
+    Two experts at about half weight stand for all slices, hence the factor of two (sparse upcycling, Komatsuzaki et al., 2022).
+    """
     dense = torch.load(run / "state.pt", weights_only=True)["model"]
     own = robot.state_dict()
     own.update({name: value for name, value in dense.items() if ".mlp." not in name})
+    width = robot.s.expert_intermediate
+    for layer in range(robot.s.layers):
+        block = {name: dense[f"layers.{layer}.mlp.{name}.weight"] for name in ("gate_proj", "up_proj", "down_proj")}
+        for expert in range(robot.s.experts):
+            first = expert * width % block["gate_proj"].shape[0]
+            for name, value in block.items():
+                part = 2 * value[:, first : first + width] if name == "down_proj" else value[first : first + width]
+                own[f"layers.{layer}.mlp.experts.{expert}.{name}.weight"] = part.clone()
     robot.load_state_dict(own)
 
 
@@ -75,7 +86,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--moe", action="store_true", help="8 experts, 2 active, instead of one feed-forward block")
-    parser.add_argument("--init", type=pathlib.Path, help="dense run whose attention and embeddings to start from")
+    parser.add_argument("--init", type=pathlib.Path, help="dense run to start from")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
     a = parser.parse_args()
