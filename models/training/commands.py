@@ -30,12 +30,16 @@ class Clause:
 
 @dataclass
 class World:
-    """What this request's system prompt tells the robot; `informed` where it has a state block, which answers questions."""
+    """What this request's system prompt tells the robot; `informed` where it has a state block, which answers questions.
+
+    `varied` where sentences to be said may hold words that nobody knows, as names do (training only).
+    """
 
     places: list[str]
     things: list[str]
     spots: list[str]
     informed: bool = False
+    varied: bool = False
 
 
 def the(rng: random.Random, name: str) -> str:
@@ -326,6 +330,8 @@ _SAY_QUOTED = ["say", "say", "announce", "speak the words", "say the following:"
 
 def say(rng: random.Random, world: World) -> Clause:
     text = _sentence(rng, world)
+    if world.varied and rng.random() < 0.4:
+        text = names.varied(rng, text)
     if rng.random() < 0.25:
         text = text[0].upper() + text[1:] + rng.choice(["", ".", "!"])
     plain = text[0].islower() and rng.random() < 0.5

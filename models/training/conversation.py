@@ -202,7 +202,7 @@ def scene(rng: random.Random, split: str, branches: int) -> Scene:
     system = system_text(rng, world, now, lists)
     if not lists:  # then any name will do, and a wider choice teaches more
         world = World(*(_unique(rng, make, split, 30) for make in (names.place, names.thing, names.spot)))
-    world.informed = now is not None
+    world.informed, world.varied = now is not None, split == "train"
     made: list[Branch] = []
     while len(made) < branches:
         after_tools = bool(tools) and rng.random() < 0.05

@@ -39,6 +39,14 @@ DIRECTIONS = "north south east west left right front back upper lower inner oute
 NUMBERED = "room station bay shelf zone gate dock aisle rack lab point area".split()
 _CONSONANTS = "b d f g h k l m n p r s t v z".split()
 _VOWELS = "a e i o u".split()
+# Sounds of English spelling: what names that nobody has thought of are made of.
+_ONSETS = ("b bl br c ch cl cr d dr f fl fr g gl gr h j k l m n p ph pl pr qu r s sc scr sh sk sl sm sn sp spr st str sw t th tr tw v w wh y z "
+           "b c d f g h l m n p r s t w").split() + [""] * 6
+_NUCLEI = "a e i o u ai au ay ea ee ei ew ie oa oi oo ou ow oy y a e i o u a e i o u".split()
+_CODAS = ("b ch ck ct d dge ft g k l ld ll lt m mp n nce nd ng nk nt p pt r rd rk rm rn rt s sh sk ss st t tch th v ve x ze ge ce ne te se le re "
+          "n r s t l m d").split() + [""] * 12
+_ENDINGS = "er ing ed ly y ment tion age al ure ness ic ist or ette ine ade ard".split() + [""] * 18
+_WORDS_VARIED, _NAMES_VARIED = 0.6, 0.35
 
 
 def held_out(key: str) -> bool:
@@ -48,6 +56,23 @@ def held_out(key: str) -> bool:
 
 def _invented(rng: random.Random) -> str:
     return "".join(rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(rng.choice([2, 2, 3])))
+
+
+def spelt(rng: random.Random) -> str:
+    """A word that could be English: one or two syllables and perhaps an ending."""
+    syllable = lambda: rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS)
+    word = "".join(syllable() for _ in range(rng.choice([1, 1, 1, 2, 2]))) + rng.choice(_ENDINGS)
+    return word if len(word) > 2 else word + syllable()
+
+
+def varied(rng: random.Random, text: str) -> str:
+    """The text with words in it that nobody knows: what is to be copied must not be learnt by heart."""
+    words = text.split(" ")
+    able = [i for i, word in enumerate(words) if len(word) > 2 and word.isalpha() and word.islower()]
+    for i in able:
+        if len(able) == 1 or rng.random() < _WORDS_VARIED:
+            words[i] = spelt(rng)
+    return " ".join(words)
 
 
 def thing(rng: random.Random) -> str:
@@ -124,6 +149,8 @@ def draw(rng: random.Random, make, split: str) -> str:
     """A name of the wanted split: training never sees a held-out name."""
     for _ in range(200):
         name = make(rng)
+        if split == "train" and rng.random() < _NAMES_VARIED:
+            name = varied(rng, name)
         if held_out(name) == (split == "held-out"):
             return name
     raise RuntimeError(f"no {split} name found")
