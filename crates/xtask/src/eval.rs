@@ -11,6 +11,7 @@ use eitri_tests::{
     Server,
     robot::{self, Case, Verdict},
 };
+use serde_json::json;
 
 use crate::workspace;
 
@@ -30,7 +31,7 @@ impl Options {
     fn parse(arguments: &[&str]) -> Result<Self> {
         let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut options = Self {
-            models: list("robot"),
+            models: list("robot,robot-moe"),
             weights: list(STORED),
             kv: list("auto"),
             activations: list("int8"),
@@ -58,7 +59,13 @@ struct Row {
     hand_written: f64,
     bytes: u64,
     resident: u64,
-    seconds: f64,
+    rates: Rates,
+}
+
+/// Tokens per second of one client.
+struct Rates {
+    prefill: f64,
+    decode: f64,
 }
 
 /// Judges all combinations and prints accuracy by category and a table of all.
@@ -78,7 +85,7 @@ pub(crate) fn robot(arguments: &[&str]) -> Result<()> {
             let path = stored_as(&binary, model, weights)?;
             for kv in &options.kv {
                 for activations in &options.activations {
-                    let label = format!("{model:<10} {weights:<8} {kv:<8} {activations:<6}");
+                    let label = format!("{model:<10} {weights:<11} {kv:<8} {activations:<6}");
                     println!("\n{label}");
                     let flags = ["--kv-cache-dtype", kv, "--activations", activations];
                     let server = Server::start_binary(&binary, &path, &flags)?;
@@ -88,13 +95,14 @@ pub(crate) fn robot(arguments: &[&str]) -> Result<()> {
         }
     }
     println!(
-        "\nmodel      weights  kv       acts    held out  hand-written    file MB   RSS MB   s in all"
+        "\nmodel      weights     kv       acts    held out  hand-written    file MB   RSS MB   prefill/s  decode/s"
     );
     for row in rows {
-        let Row { label, held_out, hand_written, bytes, resident, seconds } = row;
+        let Row { label, held_out, hand_written, bytes, resident, rates } = row;
         let [bytes, resident] = [bytes, resident].map(|bytes| bytes as f64 / 1e6);
+        let Rates { prefill, decode } = rates;
         println!(
-            "{label}  {held_out:6.2} %      {hand_written:6.2} %   {bytes:8.1} {resident:8.0}   {seconds:8.1}"
+            "{label}  {held_out:6.2} %      {hand_written:6.2} %   {bytes:8.1} {resident:8.0}   {prefill:9.0} {decode:9.0}"
         );
     }
     Ok(())
@@ -107,7 +115,6 @@ fn evaluate(
     bytes: u64,
     show: usize,
 ) -> Result<Row> {
-    let start = Instant::now();
     let mut shares = [0.0; 2];
     for ((name, cases), share) in sets.iter().zip(&mut shares) {
         let verdicts = robot::judge(server, cases)?;
@@ -131,8 +138,32 @@ fn evaluate(
     }
     let resident = server.resident_bytes()?;
     let [held_out, hand_written] = shares;
-    let seconds = start.elapsed().as_secs_f64();
-    Ok(Row { label, held_out, hand_written, bytes, resident, seconds })
+    let rates = rates(server)?;
+    Ok(Row { label, held_out, hand_written, bytes, resident, rates })
+}
+
+/// Rates of one client, by the fastest of some requests: prompts that share nothing with others, and
+/// an answer after a short one.
+fn rates(server: &Server) -> Result<Rates> {
+    const PROMPT: usize = 1024;
+    const ANSWER: usize = 256;
+    const ROUNDS: usize = 5;
+    let seconds = |length: usize, first: usize, answer: usize| -> Result<f64> {
+        let prompt: Vec<usize> = (0..length).map(|i| (first + i * i) % 2000).collect();
+        let body =
+            json!({"prompt": prompt, "max_tokens": answer, "ignore_eos": true, "temperature": 0});
+        let start = Instant::now();
+        let (status, answer) = server.post("/v1/completions", &body)?;
+        ensure!(status == 200, "status {status}: {answer}");
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let (mut prompt, mut one, mut many) = (f64::MAX, f64::MAX, f64::MAX);
+    for round in 0..ROUNDS {
+        prompt = prompt.min(seconds(PROMPT, 10 * round + 1, 1)?);
+        one = one.min(seconds(8, 10 * round + 2, 1)?);
+        many = many.min(seconds(8, 10 * round + 3, ANSWER + 1)?);
+    }
+    Ok(Rates { prefill: PROMPT as f64 / prompt, decode: ANSWER as f64 / (many - one) })
 }
 
 /// Prints right answers by category and returns their share in percent.
@@ -164,7 +195,9 @@ fn stored_as(binary: &Path, model: &str, weights: &str) -> Result<PathBuf> {
     if weights == STORED {
         return Ok(directory);
     }
-    let path = workspace::root().join(format!("local/eval/{model}-{weights}.gguf"));
+    let is_gguf = matches!(weights, "f32" | "f16" | "bf16") || weights.starts_with('q');
+    let end = if is_gguf { ".gguf" } else { "" };
+    let path = workspace::root().join(format!("local/eval/{model}-{weights}{end}"));
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let status = Command::new(binary)
         .arg("quantize")

@@ -159,7 +159,6 @@ fn random_groups(format: Grouped, k: usize, random: &mut Random, out: &mut Vec<u
         Codes::U4 | Codes::U4Zero => (8.0, 16),
         Codes::I8 | Codes::I8Zero => (128.0, 256),
         Codes::E4m3 => (64.0, 0),
-        Codes::E2m1 => (6.0, 0),
     };
     for _ in 0..format.codes.bytes(k) {
         let code = random.bits() as u8;

@@ -4,7 +4,7 @@
 //! Canonical row: all codes, then the scales of its groups, then their zeros. Strip block of a
 //! group: the scales of all rows, their zeros (a byte each), then the codes in sections of 32 k.
 //! 4- and 8-bit integers lie in a section as in `U4` and `I8`. `E4m3` has, for each k, a byte of
-//! every row; `E2m1`, for each pair of k, a byte of every row with the even k in the low nibble.
+//! every row.
 
 use half::{bf16, f16};
 
@@ -34,8 +34,6 @@ pub enum Codes {
     I8Zero,
     /// 8-bit float of 4 exponent and 3 mantissa bits without infinities (OCP FP8): `code * scale`.
     E4m3,
-    /// 4-bit float of 2 exponent bits and 1 mantissa bit (OCP MX): `code * scale`.
-    E2m1,
 }
 
 /// The type of a scale.
@@ -98,12 +96,12 @@ impl GroupSize {
 }
 
 impl Codes {
-    const ALL: [Self; 6] = [Self::U4, Self::U4Zero, Self::I8, Self::I8Zero, Self::E4m3, Self::E2m1];
+    const ALL: [Self; 5] = [Self::U4, Self::U4Zero, Self::I8, Self::I8Zero, Self::E4m3];
 
     /// Bytes of `k` codes.
     pub const fn bytes(self, k: usize) -> usize {
         match self {
-            Self::U4 | Self::U4Zero | Self::E2m1 => k / 2,
+            Self::U4 | Self::U4Zero => k / 2,
             Self::I8 | Self::I8Zero | Self::E4m3 => k,
         }
     }
@@ -120,7 +118,6 @@ impl Codes {
             Self::I8 => f32::from(code as i8),
             Self::I8Zero => f32::from(code as i8) - f32::from(zero as i8),
             Self::E4m3 => minifloat::e4m3(code),
-            Self::E2m1 => minifloat::e2m1(code),
         };
         code * scale
     }
@@ -136,7 +133,6 @@ impl Codes {
             Self::U4 | Self::U4Zero => nibble_at(layout, r, k),
             Self::I8 | Self::I8Zero => (cell_byte(layout, r, k), 0),
             Self::E4m3 => (k * layout.rows() + r, 0),
-            Self::E2m1 => (k / 2 * layout.rows() + r, 4 * (k % 2) as u32),
         }
     }
 }
@@ -144,8 +140,8 @@ impl Codes {
 impl Grouped {
     /// One for each kind of code and type of scale, with all group sizes among them: what tests and
     /// probes go through.
-    pub const SAMPLES: [Self; 14] = {
-        use Codes::{E2m1, E4m3, I8, I8Zero, U4, U4Zero};
+    pub const SAMPLES: [Self; 13] = {
+        use Codes::{E4m3, I8, I8Zero, U4, U4Zero};
         use GroupSize::{K32, K64, K128};
         use ScaleType::{Bf16, F16, F32};
 
@@ -163,7 +159,6 @@ impl Grouped {
             Self::new(E4m3, Bf16, K128),
             Self::new(E4m3, F32, K64),
             Self::new(E4m3, F16, K32),
-            Self::new(E2m1, Bf16, K32),
         ]
     };
 
@@ -263,7 +258,7 @@ macro_rules! names {
     };
 }
 
-const NAMES: [&str; 54] = names!("u4" "u4+zero" "i8" "i8+zero" "e4m3" "e2m1");
+const NAMES: [&str; 45] = names!("u4" "u4+zero" "i8" "i8+zero" "e4m3");
 
 /// The parameters as a constant, so that a method of [`Grouped`] becomes a plain function.
 struct Spec<const INDEX: usize>;
@@ -287,9 +282,9 @@ macro_rules! specs {
     ($($index:literal)*) => { [$(Spec::<$index>::SPEC),*] };
 }
 
-static SPECS: [FormatSpec; 54] = specs!(
+static SPECS: [FormatSpec; 45] = specs!(
     0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26
-    27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53
+    27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44
 );
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use half::f16;
 use crate::{Context, Isa, KernelError, disjoint::Disjoint, read};
 pub use grouped::{Codes, GroupSize, Grouped, ScaleType};
 pub(crate) use layout::Layout;
-pub(crate) use nvfp4::BLOCK as NVFP4_BLOCK;
 
 /// Values that share a scale in the group formats, and activations that share one in kernels.
 pub(crate) const GROUP: usize = 32;

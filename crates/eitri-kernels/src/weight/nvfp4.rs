@@ -2,38 +2,39 @@
 //! compressed-tensors write NVFP4.
 //!
 //! Canonical row: k/2 bytes of codes (low nibble first), k/16 scales, the row's scale. A strip
-//! begins with the scales of its rows; each group of 16 k has a scale byte of every row, then for
-//! each pair of k a byte of every row with the even k in the low nibble.
+//! begins with the scales of its rows; each group of 32 k has the scales of its first 16 k for every
+//! row, those of the other 16, then the codes.
 
-use super::{FormatSpec, GROUP, Layout, minifloat};
+use super::{FormatSpec, GROUP, Layout, codes, minifloat};
 
 pub(super) static NVFP4: FormatSpec = FormatSpec {
     name: "nvfp4",
     group: GROUP,
-    row_bytes: |k| k / BLOCK * BLOCK_BYTES + 4,
-    strip_bytes: |layout, k| layout.rows() * (k / BLOCK * BLOCK_BYTES + 4),
+    row_bytes: |k| k / GROUP * GROUP_BYTES + 4,
+    strip_bytes: |layout, k| layout.rows() * (k / GROUP * GROUP_BYTES + 4),
     pack_row,
     unpack,
     dequantise_row,
 };
 
 /// Values that share a scale.
-pub(crate) const BLOCK: usize = 16;
-/// Bytes of a row's block: scale and codes.
-const BLOCK_BYTES: usize = 1 + BLOCK / 2;
+const BLOCK: usize = 16;
+/// Bytes of 32 k of a row: two scales and the codes.
+const GROUP_BYTES: usize = 2 + GROUP / 2;
 
 fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     let rows = layout.rows();
-    let blocks = (row.len() - 4) / BLOCK_BYTES;
-    let (codes, rest) = row.split_at(blocks * BLOCK / 2);
-    let (scales, whole) = rest.split_at(blocks);
+    let groups = (row.len() - 4) / GROUP_BYTES;
+    let (stored, rest) = row.split_at(groups * GROUP / 2);
+    let (scales, whole) = rest.split_at(groups * 2);
     let (header, body) = strip.split_at_mut(4 * rows);
     header[4 * r..4 * r + 4].copy_from_slice(whole);
-    for (b, block) in body.chunks_exact_mut(rows * BLOCK_BYTES).enumerate() {
-        block[r] = scales[b];
-        for pair in 0..BLOCK / 2 {
-            block[(1 + pair) * rows + r] = codes[b * BLOCK / 2 + pair];
-        }
+    for (g, group) in body.chunks_exact_mut(rows * GROUP_BYTES).enumerate() {
+        (group[r], group[rows + r]) = (scales[2 * g], scales[2 * g + 1]);
+        codes::put::<4, 0>(layout, r, &mut group[2 * rows..], |k| {
+            let k = g * GROUP + k;
+            stored[k / 2] >> (4 * (k % 2)) & 15
+        });
     }
 }
 
@@ -41,12 +42,12 @@ fn unpack(layout: Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]) {
     let rows = layout.rows();
     let (header, body) = strip.split_at(4 * rows);
     let whole = row_scale(&header[4 * r..]);
-    let blocks = body.chunks_exact(rows * BLOCK_BYTES).skip(k0 / BLOCK);
-    for (block, out) in blocks.zip(out.chunks_mut(BLOCK)) {
-        let scale = minifloat::e4m3(block[r]) * whole;
+    let groups = body.chunks_exact(rows * GROUP_BYTES).skip(k0 / GROUP);
+    for (group, out) in groups.zip(out.chunks_mut(GROUP)) {
+        let scales = [group[r], group[rows + r]].map(|scale| minifloat::e4m3(scale) * whole);
         for (k, value) in out.iter_mut().enumerate() {
-            let code = block[(1 + k / 2) * rows + r] >> (4 * (k % 2)) & 15;
-            *value = minifloat::e2m1(code) * scale;
+            let code = codes::get::<4, 0>(layout, r, &group[2 * rows..], k);
+            *value = minifloat::e2m1(code) * scales[k / BLOCK];
         }
     }
 }

@@ -41,8 +41,7 @@ fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) 
             | WeightFormat::F16
             | WeightFormat::Bf16
             | WeightFormat::Iq4Nl
-            | WeightFormat::Iq4Xs
-            | WeightFormat::Nvfp4 => false,
+            | WeightFormat::Iq4Xs => false,
             _ => isa == Isa::Avx2,
         }
 }

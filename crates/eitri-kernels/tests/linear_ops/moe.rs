@@ -87,6 +87,7 @@ fn experts_equal_a_token_by_token_sum() {
             (Activations::Int8, WeightFormat::Grouped(Grouped::SAMPLES[8])),
             (Activations::Exact, WeightFormat::Grouped(Grouped::SAMPLES[12])),
             (Activations::Exact, WeightFormat::Nvfp4),
+            (Activations::Int8, WeightFormat::Nvfp4),
         ] {
             let coarse = coarse_activations(isa, format, activations);
             let tolerance = if coarse { 2e-2 } else { 1e-4 };

@@ -95,9 +95,11 @@ fn every_format_is_near_its_values_with_integer_activations() {
     for packing in PACKINGS.into_iter().chain(FP4) {
         let (off, relative) = difference(&dense(), packing, Activations::Int8);
         let (limit, limit_of_all) = match packing {
-            Packing::Packed(4, ..) | Packing::Gptq(4, ..) | Packing::Awq(_) => {
-                (INT8_LARGEST, INT8_RELATIVE)
-            }
+            Packing::Packed(4, ..)
+            | Packing::Gptq(4, ..)
+            | Packing::Awq(_)
+            | Packing::Nvfp4(_)
+            | Packing::Mxfp4 => (INT8_LARGEST, INT8_RELATIVE),
             Packing::Packed(..) | Packing::Gptq(..) | Packing::Int8
                 if Isa::detect() != Isa::NeonDot =>
             {

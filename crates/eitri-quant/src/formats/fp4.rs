@@ -4,14 +4,11 @@
 //! Source: `NVFP4QTensor` of `ModelOpt`; `nvfp4-pack-quantized` and `mxfp4-pack-quantized` of
 //! compressed-tensors.
 
-use eitri_kernels::{Codes, KernelError, RowSource, WeightFormat};
+use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
 use super::{
     Format,
-    grouped::{
-        ACTIVATION_SCALES, GroupedRows, Grouping, Scales, expect_shape, matrix_shape, not_finite,
-        pass_over, stored,
-    },
+    grouped::{ACTIVATION_SCALES, expect_shape, matrix_shape, not_finite, pass_over, stored},
 };
 use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
 
@@ -37,24 +34,50 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     if scales.encoding == Encoding::F8_E4M3 {
         return nvfp4(checkpoint, module, [weight, scales], [n, k]).map(Some);
     }
+    mxfp4([weight, scales], [n, k]).map(Some)
+}
+
+fn mxfp4(
+    [weight, scales]: [TensorView<'_>; 2],
+    [n, k]: [usize; 2],
+) -> Result<Matrix<'_>, QuantError> {
     expect_shape(&scales, &[n, k.div_ceil(MX_BLOCK)])?;
-    let scales = Scales::new(scales)?;
-    let grouping = Grouping::new(&scales.view, k, MX_BLOCK)?;
-    let rows = GroupedRows {
-        grouping,
-        codes_of: Codes::E2m1,
-        weight,
-        scales,
-        codes: move |row: usize, out: &mut [u8]| {
-            out.copy_from_slice(&weight.bytes[row * bytes..(row + 1) * bytes]);
-            true
-        },
-        scale: move |row: usize, group| row * (k / MX_BLOCK) + group,
-        zero: |_, _| 0,
-    };
-    let format = grouping.format(Codes::E2m1, scales.kind());
-    let tensors = vec![weight, scales.view];
-    Ok(Some(Matrix::from_rows(tensors, "MXFP4", format, [n, k], Box::new(rows))))
+    if !matches!(scales.encoding, Encoding::U8 | Encoding::F8_E8M0) {
+        let got = scales.encoding.name;
+        return Err(stored(&scales, format!("must be U8 or F8_E8M0 (powers of two), got {got}")));
+    }
+    whole_groups(&weight, k)?;
+    let rows = Mxfp4Rows { weight, scales };
+    let tensors = vec![weight, scales];
+    Ok(Matrix::from_rows(tensors, "MXFP4", WeightFormat::Mxfp4, [n, k], Box::new(rows)))
+}
+
+struct Mxfp4Rows<'a> {
+    weight: TensorView<'a>,
+    scales: TensorView<'a>,
+}
+
+impl RowSource for Mxfp4Rows<'_> {
+    fn row(&self, row: usize, out: &mut [u8]) -> Result<(), KernelError> {
+        let blocks = self.scales.shape[1];
+        let (codes, exponents) = out.split_at_mut(blocks * MX_BLOCK / 2);
+        let bytes = codes.len();
+        codes.copy_from_slice(&self.weight.bytes[row * bytes..(row + 1) * bytes]);
+        exponents.copy_from_slice(&self.scales.bytes[row * blocks..(row + 1) * blocks]);
+        // 255 is the NaN of e8m0.
+        if exponents.contains(&0xFF) {
+            return Err(not_finite(&self.scales, row));
+        }
+        Ok(())
+    }
+}
+
+/// Fails unless rows of `k` codes fill groups of 32.
+fn whole_groups(weight: &TensorView<'_>, k: usize) -> Result<(), QuantError> {
+    if k.is_multiple_of(MX_BLOCK) {
+        return Ok(());
+    }
+    Err(stored(weight, format!("has rows of {k} codes; they must be multiples of 32")))
 }
 
 fn nvfp4<'a>(
@@ -64,12 +87,7 @@ fn nvfp4<'a>(
     [n, k]: [usize; 2],
 ) -> Result<Matrix<'a>, QuantError> {
     expect_shape(&scales, &[n, k / NV_BLOCK])?;
-    if !k.is_multiple_of(2 * NV_BLOCK) {
-        return Err(stored(
-            &weight,
-            format!("has rows of {k} codes; they must be multiples of 32"),
-        ));
-    }
+    whole_groups(&weight, k)?;
     let names = ["weight_scale_2", "weight_global_scale"].map(|end| format!("{module}.{end}"));
     let Some(name) = names.iter().find(|name| checkpoint.contains(name)) else {
         return Err(stored(

@@ -87,7 +87,7 @@ impl Action {
                 let object = text("object")?.to_owned();
                 Ok(Self::Arm { seconds: ARM_SECONDS, then_holding: Some(object) })
             }
-            "place" if robot.holding.is_none() => Err("gripper is empty".to_owned()),
+            "place" if robot.holding.is_none() => Err("object not found".to_owned()),
             "place" => Ok(Self::Arm { seconds: ARM_SECONDS, then_holding: None }),
             "set_speed" => Ok(Self::Speed { metres_per_second: number("mps")?.clamp(0.0, 2.0) }),
             "stop" => Ok(Self::Stop),

@@ -15,10 +15,7 @@ use super::{
     prepare::{I8_RECORD, I16_SUM_RECORD},
     record_pointers, store,
 };
-use crate::{
-    Codes, Grouped, ScaleType, WeightFormat,
-    weight::{self, GROUP},
-};
+use crate::{Codes, Grouped, ScaleType, WeightFormat, weight::GROUP};
 
 /// Rows of activations per tile: ten registers of sums leave room for codes, operand and product.
 const TILE: usize = 5;
@@ -97,7 +94,7 @@ impl Blocks {
                         _mm256_cvtepi8_epi32(bytes)
                     })
                 }
-                Codes::I8 | Codes::E4m3 | Codes::E2m1 => _mm256_setzero_ps(),
+                Codes::I8 | Codes::E4m3 => _mm256_setzero_ps(),
             };
         }
         zeros
@@ -262,5 +259,3 @@ pub(super) unsafe fn widen_integers(
         }
     }
 }
-
-const _: () = assert!(weight::NVFP4_BLOCK * 2 == GROUP, "a section holds two NVFP4 blocks");

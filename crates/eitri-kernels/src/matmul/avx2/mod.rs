@@ -13,8 +13,8 @@
 
 mod codes;
 mod dense;
+mod e4m3;
 mod exact;
-mod float;
 mod group16;
 mod group32;
 mod grouped;
@@ -22,6 +22,7 @@ mod int16;
 mod int4;
 mod iq4;
 mod mxfp4;
+mod nvfp4;
 mod prepare;
 mod q4k;
 mod q6k;
@@ -63,7 +64,7 @@ fn integer_kernel(format: WeightFormat) -> Kernel {
         Kernel { name, prepare: Some(prepare), run }
     };
     match format {
-        F32 | F16 | Bf16 | Nvfp4 => exact_kernel(format),
+        F32 | F16 | Bf16 => exact_kernel(format),
         U4 => unsigned("avx2 u4 x i8", prepare::i8::<8> as _, int4::u4 as _),
         U4Min => unsigned("avx2 u4+min x i8", prepare::i8::<1> as _, int4::u4_min as _),
         Grouped(grouped) => match grouped.codes {
@@ -75,7 +76,7 @@ fn integer_kernel(format: WeightFormat) -> Kernel {
                 let prepare = Some(Prepare { record, row });
                 Kernel { name: "avx2 grouped i8 x i16", prepare, run: grouped::i8 as _ }
             }
-            Codes::E4m3 | Codes::E2m1 => exact_kernel(format),
+            Codes::E4m3 => exact_kernel(format),
         },
         I8 => int16::kernel::<int16::I8>("avx2 i8 x i16"),
         Iq4Nl => int16::kernel::<iq4::Iq4Nl>("avx2 iq4_nl x i16"),
@@ -85,6 +86,12 @@ fn integer_kernel(format: WeightFormat) -> Kernel {
         Q4K => group32::kernel::<q4k::QK<false>>("avx2 q4_k x i8"),
         Q5K => group32::kernel::<q4k::QK<true>>("avx2 q5_k x i8"),
         Mxfp4 => group32::kernel::<mxfp4::Mxfp4>("avx2 mxfp4 x i8"),
+        Nvfp4 => {
+            let (record, row) =
+                (prepare::GROUP16_RECORD, prepare::halves::<{ nvfp4::MINUS_CENTRE }> as _);
+            let prepare = Some(Prepare { record, row });
+            Kernel { name: "avx2 nvfp4 x i8", prepare, run: nvfp4::multiply as _ }
+        }
         Q2K => group16::kernel::<q6k::Q2K>("avx2 q2_k x i8"),
         Q3K => group16::kernel::<q6k::Q3K>("avx2 q3_k x i8"),
         Q6K => group16::kernel::<q6k::Q6K>("avx2 q6_k x i8"),
@@ -117,10 +124,9 @@ fn exact_kernel(format: WeightFormat) -> Kernel {
             Codes::I8 | Codes::I8Zero => {
                 plain("avx2 grouped i8 dequantised, f32 fma", exact::grouped as _)
             }
-            Codes::E4m3 => plain("avx2 e4m3 widened, f32 fma", float::e4m3 as _),
-            Codes::E2m1 => plain("avx2 e2m1 widened, f32 fma", float::e2m1 as _),
+            Codes::E4m3 => plain("avx2 e4m3 widened, f32 fma", e4m3::multiply as _),
         },
-        Nvfp4 => plain("avx2 nvfp4 widened, f32 fma", float::nvfp4 as _),
+        Nvfp4 => plain("avx2 nvfp4 dequantised, f32 fma", nvfp4::multiply_exact as _),
     }
 }
 

@@ -13,10 +13,10 @@ use super::{
 };
 use crate::weight::mxfp4::DOUBLED;
 
-const CENTRE: i8 = 12;
+pub(super) const CENTRE: i8 = 12;
 
 /// Doubled values, made unsigned by the centre.
-static UNSIGNED: [u8; 16] = {
+pub(super) static UNSIGNED: [u8; 16] = {
     let mut table = [0; 16];
     let mut code = 0;
     while code < 16 {

@@ -156,7 +156,18 @@ pub(super) fn group32<F: Group32>(values: &[f32], records: &mut [u8]) {
 /// Records for weights with one scale per 16.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn group16<F: Group16>(values: &[f32], records: &mut [u8]) {
-    let factor = if F::MINIMA { 1 } else { -F::CENTRE };
+    write_halves(if F::MINIMA { 1 } else { -F::CENTRE }, values, records);
+}
+
+/// The same for codes that are `-FACTOR` too large.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn halves<const FACTOR: i16>(values: &[f32], records: &mut [u8]) {
+    write_halves(FACTOR, values, records);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn write_halves(factor: i16, values: &[f32], records: &mut [u8]) {
     let groups = values.as_chunks::<GROUP>().0;
     for (group, record) in groups.iter().zip(records.as_chunks_mut::<GROUP16_RECORD>().0) {
         let quantised = quantise(group, 127.0);
