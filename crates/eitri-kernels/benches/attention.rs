@@ -13,8 +13,8 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use eitri_kernels::{
-    Context, ContextConfig, HeadShape, KV_BLOCK, KernelError, KvLayer,
-    ops::{SequenceSpan, attention, attention_kernel_name},
+    Context, ContextConfig, HeadShape, KV_BLOCK, KernelError, KvLayer, RopeScaling, RopeTable,
+    ops::{QkvPrep, SequenceSpan, attention, attention_kernel_name, prepare_qkv},
 };
 
 type Result<T> = std::result::Result<T, KernelError>;
@@ -128,6 +128,24 @@ fn run(ctx: &Context, kv: (HeadShape, DType), (batch, len, context): Size) -> Re
     })
 }
 
+/// Rotates and writes the keys and values of `rows` tokens.
+fn write(ctx: &Context, (shape, dtype): (HeadShape, DType), rows: usize) -> Result<f64> {
+    let kv = KvLayer::new(rows.div_ceil(KV_BLOCK), KV_BLOCK, shape, dtype)?;
+    let rope = RopeTable::new(shape.head_dim, rows, &RopeScaling::None, 1e6)?;
+    let qkv = Tensor::randn(0.0_f32, 1.0, (rows, shape.qkv_width()), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let prep = QkvPrep {
+        shape,
+        q_norm: None,
+        k_norm: None,
+        eps: 1e-6,
+        rope: &rope,
+        positions: &positions,
+        slots: &positions,
+    };
+    best(|| prepare_qkv(ctx, &prep, &qkv, rows, &kv))
+}
+
 fn main() -> Result<()> {
     let threads = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2);
     let ctx = Context::new(&ContextConfig { threads, ..ContextConfig::default() })?;
@@ -167,6 +185,8 @@ fn measure(
             );
         }
     }
+    let seconds = write(ctx, kv, 512)?;
+    println!("{name} write    512 tokens: {:7.1} us", seconds * 1e6);
     // Whole prompts, and the last chunk of one as a scheduler cuts it.
     for (len, context) in [(512, 512), (2048, 2048), (64, 512), (64, 2048)] {
         let seconds = run(ctx, kv, (1, len, context))?;
