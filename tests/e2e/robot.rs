@@ -80,6 +80,48 @@ fn understands(model: &str) {
     }
 }
 
+/// Half of the memory for keys and values, and next to none of the meaning.
+#[test]
+fn commands_are_understood_with_an_fp8_kv_cache() {
+    let server = start("robot", &["--kv-cache-dtype", "fp8"]).unwrap();
+    let cases: Vec<_> = robot::held_out().unwrap().into_iter().step_by(8).collect();
+    let verdicts = robot::judge(&server, &cases).unwrap();
+    let right = verdicts.iter().filter(|verdict| verdict.right).count();
+    assert!(right as f64 >= HELD_OUT * cases.len() as f64, "{right} of {}", cases.len());
+}
+
+#[test]
+fn inspect_shows_the_fp8_kv_cache() {
+    let inspect = |dtype: &str| {
+        let arguments = ["inspect", "robot", "--json", "--kv-cache-dtype", dtype];
+        let (code, text, error) = run(&arguments).unwrap();
+        assert_eq!(code, Some(0), "{error}");
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let (wide, narrow) = (inspect("bfloat16"), inspect("fp8_e4m3"));
+    let halved = |pointer: &str| {
+        let [wide, narrow] =
+            [&wide, &narrow].map(|json| json.pointer(pointer).unwrap().as_u64().unwrap());
+        assert_eq!(wide, 2 * narrow, "{pointer}");
+    };
+    halved("/bytes_per_token/kv_per_context_token");
+    halved("/memory_plan/kv_cache");
+    assert_eq!(narrow["memory_plan"]["kv_dtype"], "fp8");
+    let kernels = narrow["kernels"].as_array().unwrap();
+    let attention: Vec<&str> = kernels
+        .iter()
+        .filter_map(|probe| probe["kernel"].as_str())
+        .filter(|kernel| kernel.starts_with("attention-"))
+        .collect();
+    assert!(attention.len() == 1 && attention[0].ends_with("-fp8"), "{attention:?}");
+    let (code, _, error) = run(&["chat", "robot", "--kv-cache-dtype", "fp8_e5m2"]).unwrap();
+    assert_eq!(code, Some(2), "{error}");
+    assert!(
+        error.contains("fp8_e5m2") && error.contains("auto, bfloat16, fp8, float32"),
+        "{error}"
+    );
+}
+
 #[test]
 fn chat_shows_the_calls() {
     let arguments = ["chat", "--prompt", "Turn left by 90 degrees.", "--no-thinking"];

@@ -13,8 +13,8 @@ use std::{
 
 use candle_core::{DType, Device, Tensor};
 use eitri_kernels::{
-    Context, ContextConfig, HeadShape, KV_BLOCK, KernelError, KvLayer,
-    ops::{SequenceSpan, attention, attention_kernel_name},
+    Context, ContextConfig, HeadShape, KV_BLOCK, KernelError, KvLayer, RopeScaling, RopeTable,
+    ops::{QkvPrep, SequenceSpan, attention, attention_kernel_name, prepare_qkv},
 };
 
 type Result<T> = std::result::Result<T, KernelError>;
@@ -93,16 +93,20 @@ fn chains(rounds: usize) {
     black_box(sums);
 }
 
+/// Sequences, rows of each, and their context.
+type Size = (usize, usize, usize);
+
 /// Sequences of equal context whose last `len` tokens attend. One of several layers per call, so
 /// that decode reads memory rather than caches.
-fn run(ctx: &Context, shape: HeadShape, batch: usize, len: usize, context: usize) -> Result<f64> {
+fn run(ctx: &Context, kv: (HeadShape, DType), (batch, len, context): Size) -> Result<f64> {
+    let (shape, dtype) = kv;
     let blocks = context.div_ceil(KV_BLOCK);
-    let per_layer = KvLayer::bytes_per_block(&shape, DType::BF16)? * blocks * batch;
+    let per_layer = KvLayer::bytes_per_block(&shape, dtype)? * blocks * batch;
     let layers = if len > 1 { 1 } else { (192_usize << 20).div_ceil(per_layer) };
     // Written once: untouched memory would be one shared page of zeros.
     let layers = (0..layers)
         .map(|_| {
-            let kv = KvLayer::new(blocks * batch, KV_BLOCK, shape, DType::BF16)?;
+            let kv = KvLayer::new(blocks * batch, KV_BLOCK, shape, dtype)?;
             for block in 1..blocks * batch {
                 kv.copy_block(0, block, KV_BLOCK)?;
             }
@@ -124,41 +128,76 @@ fn run(ctx: &Context, shape: HeadShape, batch: usize, len: usize, context: usize
     })
 }
 
+/// Rotates and writes the keys and values of `rows` tokens.
+fn write(ctx: &Context, (shape, dtype): (HeadShape, DType), rows: usize) -> Result<f64> {
+    let kv = KvLayer::new(rows.div_ceil(KV_BLOCK), KV_BLOCK, shape, dtype)?;
+    let rope = RopeTable::new(shape.head_dim, rows, &RopeScaling::None, 1e6)?;
+    let qkv = Tensor::randn(0.0_f32, 1.0, (rows, shape.qkv_width()), &Device::Cpu)?;
+    let positions: Vec<u32> = (0..rows as u32).collect();
+    let prep = QkvPrep {
+        shape,
+        q_norm: None,
+        k_norm: None,
+        eps: 1e-6,
+        rope: &rope,
+        positions: &positions,
+        slots: &positions,
+    };
+    best(|| prepare_qkv(ctx, &prep, &qkv, rows, &kv))
+}
+
 fn main() -> Result<()> {
     let threads = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(2);
     let ctx = Context::new(&ContextConfig { threads, ..ContextConfig::default() })?;
-    println!("{}, {threads} threads", attention_kernel_name(&ctx, DType::BF16));
     let (bandwidth, peak) = (bandwidth(&ctx)?, multiply_adds(&ctx)?);
+    println!("{threads} threads");
     println!("read {:.1} GB/s, multiply-add {:.1} G/s", bandwidth / 1e9, peak / 1e9);
-    for (name, shape) in [
-        ("qwen3-0.6b", HeadShape { heads: 16, kv_heads: 8, head_dim: 128 }),
-        ("smollm2-135m", HeadShape { heads: 9, kv_heads: 3, head_dim: 64 }),
-    ] {
-        let token_bytes = (shape.kv_heads * shape.head_dim * 4) as f64;
-        for context in [512, 2048] {
-            for batch in [1, 8] {
-                let seconds = run(&ctx, shape, batch, 1, context)?;
-                let rate = (context * batch) as f64 * token_bytes / seconds;
-                println!(
-                    "{name} decode {context:4} x {batch}: {:7.1} us, {:5.1} GB/s, {:.2} of read",
-                    seconds * 1e6,
-                    rate / 1e9,
-                    rate / bandwidth
-                );
-            }
+    for dtype in [DType::BF16, DType::F8E4M3] {
+        println!("{}", attention_kernel_name(&ctx, dtype));
+        for (name, shape) in [
+            ("qwen3-0.6b", HeadShape { heads: 16, kv_heads: 8, head_dim: 128 }),
+            ("smollm2-135m", HeadShape { heads: 9, kv_heads: 3, head_dim: 64 }),
+        ] {
+            measure(&ctx, name, (shape, dtype), bandwidth, peak)?;
         }
-        // Whole prompts, and the last chunk of one as a scheduler cuts it.
-        for (len, context) in [(512, 512), (2048, 2048), (64, 512), (64, 2048)] {
-            let seconds = run(&ctx, shape, 1, len, context)?;
-            let pairs = len * (context - len) + len * (len + 1) / 2;
-            let rate = (2 * pairs * shape.heads * shape.head_dim) as f64 / seconds;
+    }
+    Ok(())
+}
+
+fn measure(
+    ctx: &Context,
+    name: &str,
+    kv: (HeadShape, DType),
+    bandwidth: f64,
+    peak: f64,
+) -> Result<()> {
+    let (shape, dtype) = kv;
+    let token_bytes = (shape.kv_heads * shape.head_dim * 2 * dtype.size_in_bytes()) as f64;
+    for context in [512, 2048] {
+        for batch in [1, 8] {
+            let seconds = run(ctx, kv, (batch, 1, context))?;
+            let rate = (context * batch) as f64 * token_bytes / seconds;
             println!(
-                "{name} prefill {len:4} of {context:4}: {:7.2} ms, {:5.1} G/s, {:.2} of multiply-add",
-                seconds * 1e3,
+                "{name} decode {context:4} x {batch}: {:7.1} us, {:5.1} GB/s, {:.2} of read",
+                seconds * 1e6,
                 rate / 1e9,
-                rate / peak
+                rate / bandwidth
             );
         }
+    }
+    let seconds = write(ctx, kv, 512)?;
+    println!("{name} write    512 tokens: {:7.1} us", seconds * 1e6);
+    // Whole prompts, and the last chunk of one as a scheduler cuts it.
+    for (len, context) in [(512, 512), (2048, 2048), (64, 512), (64, 2048)] {
+        let seconds = run(ctx, kv, (1, len, context))?;
+        let pairs = len * (context - len) + len * (len + 1) / 2;
+        let rate = (2 * pairs * shape.heads * shape.head_dim) as f64 / seconds;
+        println!(
+            "{name} prefill {len:4} of {context:4}: {:7.2} ms, {:5.1} G/s, {:.2} of multiply-add",
+            seconds * 1e3,
+            rate / 1e9,
+            rate / peak
+        );
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub mod reference;
 
 pub use context::{Activations, Context, ContextConfig, Isa, Scratch};
 pub use error::KernelError;
-pub use kv::{HeadShape, KV_BLOCK, KvLayer};
+pub use kv::{HeadShape, KV_BLOCK, KvLayer, KvScales};
 pub use pool::{ThreadPool, ThreadStart};
 pub use probe::{ProbeReport, probe};
 pub use rope::{RopeScaling, RopeTable};

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use candle_core::Tensor;
-use eitri_kernels::{Context, KvLayer, RopeTable, ops::SequenceSpan};
+use eitri_kernels::{Context, KvLayer, KvScales, RopeTable, ops::SequenceSpan};
 
 use crate::{
     Deadline, Model, ModelConfig, ModelError, ModelInput,
@@ -29,6 +29,7 @@ pub(crate) struct Decoder {
     blocks: Vec<Block>,
     norm: Norm,
     rope: RopeTable,
+    kv_scales: Vec<KvScales>,
     arena: Arena,
     /// Spans of a batch whose last rows were left out.
     spans: Vec<SequenceSpan>,
@@ -66,6 +67,7 @@ impl Decoder {
             blocks,
             norm,
             rope,
+            kv_scales: loader.weights().kv_scales()?,
             arena,
             spans: Vec::new(),
             head: Duration::ZERO,
@@ -105,6 +107,10 @@ impl Decoder {
 impl Model for Decoder {
     fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    fn kv_scales(&self) -> &[KvScales] {
+        &self.kv_scales
     }
 
     fn forward(

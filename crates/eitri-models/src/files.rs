@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use eitri_kernels::Isa;
+use eitri_kernels::{Isa, KvScales};
 use eitri_quant::{Checkpoint, QuantizationConfig, gguf};
 use serde_json::{Map, Value};
 
@@ -207,6 +207,19 @@ impl ModelFiles {
     /// As for [`crate::load`], except for values that are not finite: no weight is read.
     pub fn weight_plan(&self, isa: Isa) -> Result<WeightPlan, ModelError> {
         weight_plan::plan(&self.weights(), isa)
+    }
+
+    /// Whether the checkpoint says that keys and values are to be cached in FP8.
+    pub fn declares_fp8_kv_cache(&self) -> bool {
+        self.checkpoint.declares_fp8_kv_cache()
+    }
+
+    /// Scales of an FP8 KV cache, one entry for each layer; empty if the checkpoint has none.
+    ///
+    /// # Errors
+    /// When one has another number of values than 1 or one per KV head, or a value is not above 0.
+    pub fn kv_scales(&self) -> Result<Vec<KvScales>, ModelError> {
+        self.weights().kv_scales()
     }
 
     pub(crate) fn checkpoint(&self) -> &Checkpoint {

@@ -35,5 +35,5 @@ pub use pace::Deadline;
 pub use registry::{Architecture, architectures};
 pub use weight_plan::{WeightPlan, WeightPlanRow};
 
-/// Architectures refer to both; a reader of this crate's API needs them too.
-pub use eitri_kernels::{HeadShape, KvLayer, RopeScaling, ops::SequenceSpan};
+/// Architectures refer to these; a reader of this crate's API needs them too.
+pub use eitri_kernels::{HeadShape, KvLayer, KvScales, RopeScaling, ops::SequenceSpan};

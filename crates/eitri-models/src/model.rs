@@ -1,7 +1,7 @@
 //! What a runner sees of a network.
 
 use candle_core::Tensor;
-use eitri_kernels::{Context, KvLayer, ops::SequenceSpan};
+use eitri_kernels::{Context, KvLayer, KvScales, ops::SequenceSpan};
 
 use crate::{Deadline, ModelConfig, ModelError};
 
@@ -28,6 +28,12 @@ pub struct ModelInput<'a> {
 pub trait Model: Send {
     /// Its shape.
     fn config(&self) -> &ModelConfig;
+
+    /// Scales for an FP8 KV cache that the checkpoint brings, one entry for each layer; empty if it
+    /// has none, and all are 1.
+    fn kv_scales(&self) -> &[KvScales] {
+        &[]
+    }
 
     /// Computes all rows, or with a [`Deadline`] perhaps only the first ones, and says how many. Writes their keys and values to `kv`, one entry per layer, and the logits
     /// of `input.logit_rows`, in that order, to the first rows of `logits` f32 `[max, vocab]`.

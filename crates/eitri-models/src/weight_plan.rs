@@ -107,6 +107,7 @@ enum Share {
 /// Names all tensors that are missing, or the first one that does not fit.
 pub(crate) fn plan(weights: &Weights<'_>, isa: Isa) -> Result<WeightPlan, ModelError> {
     let config = weights.config();
+    weights.kv_scales()?;
     let mut planner = Planner { plan: WeightPlan::default(), missing: Vec::new(), isa };
     if config.tie_word_embeddings {
         planner.single("embedding and output", weights.embedding(), Share::All)?;

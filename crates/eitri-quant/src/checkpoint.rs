@@ -121,6 +121,11 @@ impl Checkpoint {
         Self { quantization, ..self }
     }
 
+    /// Whether the configuration says that keys and values are to be cached in FP8.
+    pub fn declares_fp8_kv_cache(&self) -> bool {
+        self.quantization.as_ref().is_some_and(QuantizationConfig::fp8_kv_cache)
+    }
+
     /// What the configuration says about the tensors.
     pub(crate) fn quantization(&self) -> Option<&QuantizationConfig> {
         self.quantization.as_ref()
@@ -242,33 +247,30 @@ impl Checkpoint {
                 got: view.shape.to_vec(),
             });
         }
-        let values: Vec<f32> = match view.encoding {
-            Encoding::F32 => {
-                let (values, _) = view.bytes.as_chunks::<4>();
-                values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
-            }
-            Encoding::F16 => {
-                let (values, _) = view.bytes.as_chunks::<2>();
-                values.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
-            }
-            Encoding::BF16 => {
-                let (values, _) = view.bytes.as_chunks::<2>();
-                values.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
-            }
-            other => {
-                return Err(QuantError::Format {
-                    file: view.file.to_owned(),
-                    tensor: name.to_owned(),
-                    encoding: other.name,
-                    known: "F32, F16 and BF16".to_owned(),
-                });
-            }
+        floats(&view)
+    }
+
+    /// Positive numbers as f32, `count` of them: a tensor of any shape with as many values, or with
+    /// one that stands for all.
+    ///
+    /// # Errors
+    /// When it is missing, quantised, of another size, or a value is not finite or not above zero.
+    pub fn scales(&self, name: &str, count: usize) -> Result<Vec<f32>, QuantError> {
+        let view = self.tensor(name)?;
+        let stored = |message| QuantError::Stored {
+            file: view.file.to_owned(),
+            tensor: name.to_owned(),
+            message,
         };
-        if values.iter().all(|value| value.is_finite()) {
-            Ok(values)
-        } else {
-            Err(QuantError::NotFinite { file: view.file.to_owned(), tensor: name.to_owned() })
+        let values = floats(&view)?;
+        if values.len() != 1 && values.len() != count {
+            let shape = view.shape;
+            return Err(stored(format!("must have 1 or {count} values, got shape {shape:?}")));
         }
+        if let Some(value) = values.iter().find(|&&value| value <= 0.0) {
+            return Err(stored(format!("has a scale of {value}; scales must be above 0")));
+        }
+        Ok(if values.len() == count { values } else { vec![values[0]; count] })
     }
 
     /// Names of tensors that nothing has asked for, sorted.
@@ -282,5 +284,36 @@ impl Checkpoint {
     /// Name of the file, or of the first of several.
     pub fn name(&self) -> &str {
         self.files.first().map_or("the checkpoint", |file| &file.name)
+    }
+}
+
+/// The values of a small dense tensor.
+fn floats(view: &TensorView<'_>) -> Result<Vec<f32>, QuantError> {
+    let values: Vec<f32> = match view.encoding {
+        Encoding::F32 => {
+            let (values, _) = view.bytes.as_chunks::<4>();
+            values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect()
+        }
+        Encoding::F16 => {
+            let (values, _) = view.bytes.as_chunks::<2>();
+            values.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect()
+        }
+        Encoding::BF16 => {
+            let (values, _) = view.bytes.as_chunks::<2>();
+            values.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect()
+        }
+        other => {
+            return Err(QuantError::Format {
+                file: view.file.to_owned(),
+                tensor: view.name.to_owned(),
+                encoding: other.name,
+                known: "F32, F16 and BF16".to_owned(),
+            });
+        }
+    };
+    if values.iter().all(|value| value.is_finite()) {
+        Ok(values)
+    } else {
+        Err(QuantError::NotFinite { file: view.file.to_owned(), tensor: view.name.to_owned() })
     }
 }

@@ -26,6 +26,7 @@ pub struct QuantizationConfig {
     integers: Vec<IntegerScheme>,
     block: [usize; 2],
     gptq_v2: bool,
+    fp8_kv_cache: bool,
 }
 
 /// Integer codes of a width, in groups of this many inputs; `None` is a whole row.
@@ -81,8 +82,13 @@ impl QuantizationConfig {
     ) -> Result<Self, QuantError> {
         let method = text(object, "quant_method").or(text(object, "method"));
         let method = method.unwrap_or(implied_method);
-        let mut config =
-            Self { file: file.to_owned(), integers: Vec::new(), block: [128, 128], gptq_v2: false };
+        let mut config = Self {
+            file: file.to_owned(),
+            integers: Vec::new(),
+            block: [128, 128],
+            gptq_v2: false,
+            fp8_kv_cache: false,
+        };
         match method {
             "fp8" => config.fp8(object)?,
             "compressed-tensors" => config.compressed_tensors(object)?,
@@ -155,6 +161,7 @@ impl QuantizationConfig {
             let nearest = "use a checkpoint whose rotations are merged into the weights";
             return Err(self.unsupported("transform_config (run-time rotations)", nearest));
         }
+        self.fp8_kv_cache = nested("kv_cache_scheme").is_some_and(is_fp8);
         let groups = nested("config_groups").into_iter().flatten();
         let groups: Vec<_> = groups.filter_map(|(_, group)| group.as_object()).collect();
         let formats = groups.iter().filter_map(|group| text(group, "format"));
@@ -243,6 +250,10 @@ impl QuantizationConfig {
 
     fn modelopt(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
         let object = object.get("quantization").and_then(Value::as_object).unwrap_or(object);
+        let scheme = object.get("kv_cache_scheme").and_then(Value::as_object);
+        let algorithm = text(object, "kv_cache_quant_algo");
+        self.fp8_kv_cache = scheme.is_some_and(is_fp8)
+            || algorithm.is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("FP8"));
         let layers = object.get("quantized_layers").and_then(Value::as_object).into_iter();
         let layers =
             layers.flatten().filter_map(|(_, layer)| text(layer.as_object()?, "quant_algo"));
@@ -292,6 +303,12 @@ impl QuantizationConfig {
         self.gptq_v2
     }
 
+    /// Whether an FP8 KV cache is declared: `kv_cache_scheme` of compressed-tensors and `ModelOpt`,
+    /// `kv_cache_quant_algo` of `ModelOpt`.
+    pub(crate) fn fp8_kv_cache(&self) -> bool {
+        self.fp8_kv_cache
+    }
+
     /// Inputs per group in a row of `k` with `groups` of them, if any declared scheme has that.
     ///
     /// # Errors
@@ -318,6 +335,12 @@ impl QuantizationConfig {
             nearest: nearest.to_owned(),
         }
     }
+}
+
+/// Whether a scheme has floats of 8 bits.
+fn is_fp8(scheme: &Map<String, Value>) -> bool {
+    text(scheme, "type") == Some("float")
+        && scheme.get("num_bits").and_then(Value::as_u64) == Some(8)
 }
 
 fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {

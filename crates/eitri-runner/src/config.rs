@@ -13,8 +13,8 @@ pub struct RunnerConfig {
     pub on_thread_start: Option<ThreadStart>,
     /// Arithmetic of activations.
     pub activations: Activations,
-    /// Element type of keys and values.
-    pub kv_dtype: KvDtype,
+    /// Element type of keys and values; `None` takes [`KvDtype::of`] the model.
+    pub kv_dtype: Option<KvDtype>,
     /// Most sequences held at once.
     pub max_num_seqs: usize,
     /// Most tokens computed in one step; at least `max_num_seqs`.
@@ -52,7 +52,7 @@ impl Default for RunnerConfig {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             on_thread_start: None,
             activations: Activations::default(),
-            kv_dtype: KvDtype::default(),
+            kv_dtype: None,
             max_num_seqs: 64,
             max_num_batched_tokens: 2048,
             max_model_len: None,

@@ -2,7 +2,8 @@
 
 use candle_core::DType;
 use eitri_engine::BlockCopy;
-use eitri_kernels::{HeadShape, KV_BLOCK, KernelError, KvLayer};
+use eitri_kernels::{HeadShape, KV_BLOCK, KernelError, KvLayer, KvScales};
+use eitri_models::ModelFiles;
 
 /// Element type of keys and values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -12,6 +13,8 @@ pub enum KvDtype {
     Bf16,
     /// f32, four bytes: for comparisons with a reference.
     F32,
+    /// FP8 (E4M3), one byte, with the checkpoint's scales where it has some.
+    Fp8,
 }
 
 impl KvDtype {
@@ -20,13 +23,26 @@ impl KvDtype {
         match self {
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::Fp8 => "fp8",
         }
+    }
+
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        self.dtype().size_in_bytes()
+    }
+
+    /// The type for a model where none was asked for: FP8 if its checkpoint declares that, as in
+    /// vLLM, or else bf16.
+    pub fn of(files: &ModelFiles) -> Self {
+        if files.declares_fp8_kv_cache() { Self::Fp8 } else { Self::default() }
     }
 
     fn dtype(self) -> DType {
         match self {
             Self::Bf16 => DType::BF16,
             Self::F32 => DType::F32,
+            Self::Fp8 => DType::F8E4M3,
         }
     }
 }
@@ -40,15 +56,23 @@ pub(crate) struct KvMemory {
 }
 
 impl KvMemory {
-    /// Reserves `num_blocks` blocks of [`KV_BLOCK`] tokens in each of `layers` layers.
+    /// Reserves `num_blocks` blocks of [`KV_BLOCK`] tokens in each of `layers` layers. `scales` are
+    /// for FP8: one entry for each layer, or none.
     pub(crate) fn new(
         layers: usize,
         num_blocks: usize,
         shape: HeadShape,
         dtype: KvDtype,
+        scales: &[KvScales],
     ) -> Result<Self, KernelError> {
         let layers = (0..layers)
-            .map(|_| KvLayer::new(num_blocks, KV_BLOCK, shape, dtype.dtype()))
+            .map(|layer| {
+                let memory = KvLayer::new(num_blocks, KV_BLOCK, shape, dtype.dtype())?;
+                match scales.get(layer) {
+                    Some(scales) if dtype == KvDtype::Fp8 => memory.with_scales(scales.clone()),
+                    _ => Ok(memory),
+                }
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { layers })
     }

@@ -6,7 +6,7 @@ use eitri_kernels::{Isa, KV_BLOCK};
 use eitri_models::{ModelConfig, ModelFiles};
 
 use crate::{
-    RunnerConfig, RunnerError,
+    KvDtype, RunnerConfig, RunnerError,
     available_memory::available_memory,
     error::{Gib, Shortage},
     kv_memory::KvMemory,
@@ -30,6 +30,8 @@ pub struct MemoryPlan {
     pub weights: u64,
     /// Keys and values: `num_blocks` blocks in every layer.
     pub kv_cache: u64,
+    /// Their element type.
+    pub kv_dtype: KvDtype,
     /// Intermediate values of the largest step, logits included.
     pub workspace: u64,
     /// Memory of the sampler.
@@ -56,6 +58,7 @@ struct Needs {
     weights: u64,
     workspace: u64,
     sampler: u64,
+    kv_dtype: KvDtype,
     bytes_per_block: u64,
     /// Rotation table, per position.
     bytes_per_position: u64,
@@ -100,12 +103,14 @@ impl Needs {
         let (rows, logit_rows) = (config.max_num_batched_tokens, config.max_logit_rows());
         let weights = files.weight_plan(Isa::detect())?;
         let shape = model.head_shape();
+        let kv_dtype = config.kv_dtype.unwrap_or_else(|| KvDtype::of(files));
         Ok(Self {
             weights: weights.memory_bytes(),
             workspace: (eitri_models::arena_bytes(model, rows, logit_rows)
                 + warm_up::scratch_bytes(model, rows)) as u64,
             sampler: Sampler::bytes(model.vocab_size, config.threads),
-            bytes_per_block: KvMemory::bytes_per_block(model.layers, &shape, config.kv_dtype)?,
+            kv_dtype,
+            bytes_per_block: KvMemory::bytes_per_block(model.layers, &shape, kv_dtype)?,
             bytes_per_position: model.rope_bytes(1) as u64,
             model_limit: model.max_position_embeddings,
         })
@@ -137,6 +142,7 @@ impl Needs {
         let mut plan = MemoryPlan {
             weights: self.weights,
             kv_cache: 0,
+            kv_dtype: self.kv_dtype,
             workspace: self.workspace,
             sampler: self.sampler,
             other: self.other(config, len),
@@ -253,7 +259,7 @@ impl fmt::Display for MemoryPlan {
         writeln!(f, "{:<14}{:>10}", "memory plan", "GiB")?;
         writeln!(f, "{:<14}{:>10}", "weights", Gib(self.weights))?;
         let (blocks, size) = (self.num_blocks, self.block_size);
-        let cache = format!("{blocks} blocks of {size} tokens");
+        let cache = format!("{blocks} blocks of {size} tokens in {}", self.kv_dtype.name());
         writeln!(f, "{:<14}{:>10}  {cache}", "KV cache", Gib(self.kv_cache))?;
         writeln!(f, "{:<14}{:>10}", "workspace", Gib(self.workspace))?;
         writeln!(f, "{:<14}{:>10}", "sampler", Gib(self.sampler))?;
@@ -282,6 +288,7 @@ mod tests {
         weights: GIB,
         workspace: GIB / 4,
         sampler: 8 << 20,
+        kv_dtype: KvDtype::Bf16,
         bytes_per_block: 1 << 20,
         bytes_per_position: 512,
         model_limit: 40_960,
@@ -298,7 +305,10 @@ mod tests {
         assert_eq!((plan.max_model_len, plan.reduced_from), (DEFAULT_KV_TOKENS, Some(40_960)));
         assert_eq!(plan.kv_cache, 2 * GIB);
         let shown = plan.to_string();
-        assert!(shown.contains("KV cache           2.000  2048 blocks of 16 tokens"), "{shown}");
+        assert!(
+            shown.contains("KV cache           2.000  2048 blocks of 16 tokens in bf16\n"),
+            "{shown}"
+        );
         assert!(shown.contains("lowered from the model's 40960"), "{shown}");
     }
 

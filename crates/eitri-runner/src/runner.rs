@@ -10,7 +10,7 @@ use eitri_kernels::{Context, ContextConfig, ProbeReport};
 use eitri_models::{Deadline, LoadOptions, LoadProgress, Model, ModelConfig, ModelFiles};
 
 use crate::{
-    MemoryPlan, RunnerConfig, RunnerError,
+    KvDtype, MemoryPlan, RunnerConfig, RunnerError,
     batch::{Batch, Chunk},
     kv_memory::KvMemory,
     sampler::{Choice, Sampler},
@@ -129,6 +129,12 @@ impl Runner {
         let start = Instant::now();
         let model = eitri_models::load(files, &ctx, &options)?;
         let weights = start.elapsed();
+        if plan.kv_dtype != KvDtype::Fp8 && !model.kv_scales().is_empty() {
+            tracing::info!(
+                "the checkpoint's scales of an FP8 KV cache are not used: the KV cache is {}",
+                plan.kv_dtype.name()
+            );
+        }
         let mut runner = Self::new(ctx, model, config, plan)?;
         let start = Instant::now();
         warm_up::run(&mut runner, config, plan).map_err(RunnerError::WarmUp)?;
@@ -157,10 +163,12 @@ impl Runner {
         warm_up::reserve_scratch(&ctx, shape, max_rows);
         let logits = Tensor::zeros((max_logit_rows, vocab), DType::F32, &Device::Cpu)
             .map_err(eitri_kernels::KernelError::from)?;
+        let kv_scales = model.kv_scales();
+        let kv = KvMemory::new(layers, plan.num_blocks, heads, plan.kv_dtype, kv_scales)?;
         let mut output = StepOutput::default();
         output.sampled.reserve(config.max_num_seqs);
         Ok(Self {
-            kv: KvMemory::new(layers, plan.num_blocks, heads, config.kv_dtype)?,
+            kv,
             logits,
             sequences: Sequences::new(&plan.limits(config)),
             batch: Batch::new(plan.block_size, max_rows, config.max_num_seqs, max_logit_rows),

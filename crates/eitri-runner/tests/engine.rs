@@ -11,7 +11,7 @@ use eitri_engine::{
     GeneratedToken, Request, SamplingParams, StepLimit, StepOutput, StepPlan, TokenEvent,
     TokenStream, TokenUsage,
 };
-use eitri_runner::{KvDtype, Runner, RunnerConfig};
+use eitri_runner::{KvDtype, MemoryPlan, Runner, RunnerConfig};
 
 const REQUESTS: usize = 64;
 
@@ -32,7 +32,7 @@ fn spawn(setup: &Setup) -> EngineHandle {
 fn parts(setup: &Setup) -> (EngineConfig, Runner) {
     let (runner, plan) = tiny::runner(&RunnerConfig {
         threads: setup.threads,
-        kv_dtype: setup.kv_dtype,
+        kv_dtype: Some(setup.kv_dtype),
         max_num_seqs: setup.max_num_seqs,
         max_num_batched_tokens: setup.max_num_batched_tokens,
         num_blocks: Some(setup.num_blocks),
@@ -179,7 +179,7 @@ fn roomy() -> Setup {
 
 #[test]
 fn answers_in_a_crowd_equal_solo_runs() {
-    for kv_dtype in [KvDtype::Bf16, KvDtype::F32] {
+    for kv_dtype in [KvDtype::Bf16, KvDtype::F32, KvDtype::Fp8] {
         let solo = solo_answers(mixed, kv_dtype);
         assert!(solo.iter().any(|tokens| tokens[0].id != tokens[4].id), "the model is degenerate");
         let roomy = Setup { kv_dtype, ..roomy() };
@@ -189,6 +189,24 @@ fn answers_in_a_crowd_equal_solo_runs() {
             Setup { num_blocks: 140, max_num_seqs: 32, max_num_batched_tokens: 64, ..roomy };
         compare(mixed, &tight, &solo);
     }
+}
+
+/// Without a setting the checkpoint decides, as in vLLM.
+#[test]
+fn a_checkpoint_that_declares_an_fp8_cache_gets_one() {
+    let declared = r#"{"quant_method": "compressed-tensors", "config_groups": {},
+        "kv_cache_scheme": {"type": "float", "num_bits": 8, "strategy": "tensor"}}"#;
+    let plan = |quantization, kv_dtype| {
+        let config = RunnerConfig { kv_dtype, num_blocks: Some(200), ..RunnerConfig::default() };
+        let plan = MemoryPlan::compute(&tiny::files(quantization), &config).unwrap();
+        (plan.kv_dtype, plan.kv_cache)
+    };
+    // Two layers of two heads of eight dimensions, padded to sixteen for values.
+    let numbers = 200 * 16 * 2 * 2 * (8 + 16);
+    assert_eq!(plan("null", None), (KvDtype::Bf16, 2 * numbers));
+    assert_eq!(plan(declared, None), (KvDtype::Fp8, numbers));
+    assert_eq!(plan(declared, Some(KvDtype::Bf16)), (KvDtype::Bf16, 2 * numbers));
+    assert_eq!(plan("null", Some(KvDtype::Fp8)), (KvDtype::Fp8, numbers));
 }
 
 /// A runner that is always late: every step with a limit is cut to what the limit asks for.

@@ -139,10 +139,11 @@ impl EngineBuilder {
         self
     }
 
-    /// Element type of the KV cache; bf16 if not set.
+    /// Element type of the KV cache. If not set: FP8 where the checkpoint declares that, or else
+    /// bf16.
     #[must_use]
     pub fn kv_cache_dtype(mut self, dtype: KvDtype) -> Self {
-        self.runner.kv_dtype = dtype;
+        self.runner.kv_dtype = Some(dtype);
         self
     }
 

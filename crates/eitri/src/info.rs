@@ -18,6 +18,8 @@ pub struct ModelInfo {
     pub config: ModelConfig,
     /// Its matrices by kind: formats, shapes, bytes.
     pub weights: WeightPlan,
+    /// Whether its checkpoint has scales for an FP8 KV cache.
+    pub has_kv_scales: bool,
     /// Instruction set that its kernels use, such as `avx2`.
     pub instruction_set: &'static str,
 }
@@ -30,6 +32,7 @@ impl ModelInfo {
             name: location.name.unwrap_or_else(|| files.name().to_owned()),
             config: files.config().clone(),
             weights: files.weight_plan(isa)?,
+            has_kv_scales: !files.kv_scales()?.is_empty(),
             instruction_set: isa.name(),
         })
     }
@@ -51,11 +54,7 @@ impl ModelInfo {
 
     /// Bytes of keys and values that one token of context takes, over all layers.
     pub fn kv_bytes_per_token(&self, dtype: eitri_runner::KvDtype) -> u64 {
-        let size = match dtype {
-            eitri_runner::KvDtype::Bf16 => 2,
-            eitri_runner::KvDtype::F32 => 4,
-        };
         let ModelConfig { layers, kv_heads, head_dim, .. } = self.config;
-        2 * (layers * kv_heads * head_dim) as u64 * size
+        (2 * layers * kv_heads * head_dim * dtype.bytes()) as u64
     }
 }

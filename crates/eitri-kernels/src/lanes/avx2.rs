@@ -1,27 +1,30 @@
 //! AVX2 lanes.
 
 use std::arch::x86_64::{
-    __m256, _CMP_NLT_UQ, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_max_ps,
-    _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi32, _mm256_add_ps,
-    _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_cmp_ps, _mm256_cmpgt_epi32, _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps,
+    __m256, _CMP_NLT_UQ, _MM_HINT_T1, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
+    _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_ps, _mm256_and_si256, _mm256_blendv_ps,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_cmpeq_epi16, _mm256_cmpgt_epi32, _mm256_cvtepi8_epi16, _mm256_cvtph_ps,
+    _mm256_cvtps_epi32, _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
     _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_max_ps, _mm256_min_ps,
-    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32,
-    _mm256_slli_epi32, _mm256_storeu_ps, _mm256_sub_ps,
+    _mm256_mul_ps, _mm256_or_si256, _mm256_round_ps, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_sub_ps,
 };
 
 use super::{Kernel, LANES, Simd};
 
-/// Exists only inside [`run`], so only where the CPU has AVX2 and FMA. Each SAFETY line below that
-/// says "token" means this.
+/// Exists only inside [`run`], so only where the CPU has AVX2, FMA and F16C. Each SAFETY line below
+/// that says "token" means this.
 #[derive(Clone, Copy)]
 pub(super) struct Avx2(());
 
-/// Compiles and runs a kernel with AVX2 and FMA.
+/// Compiles and runs a kernel with AVX2, FMA and F16C.
 ///
 /// # Safety
-/// The CPU must have both.
-#[target_feature(enable = "avx2,fma")]
+/// The CPU must have all three.
+#[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run<K: Kernel>(kernel: K) {
     kernel.run(Avx2(()));
 }
@@ -67,6 +70,25 @@ impl Simd for Avx2 {
             let low = _mm256_slli_epi32::<16>(words);
             let high = _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000_u32.cast_signed()));
             (_mm256_castsi256_ps(low), _mm256_castsi256_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_e4m3(self, words: *const u32) -> (__m256, __m256) {
+        // SAFETY: token; 16 bytes by contract, and the load has no alignment.
+        unsafe {
+            // Copies of the sign fill the upper bytes; one of them is in the exponent's way.
+            let codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(words.cast()));
+            let mask = _mm256_set1_epi16(0xBF80_u16.cast_signed());
+            let halves = _mm256_and_si256(_mm256_slli_epi16::<7>(codes), mask);
+            // Doubling drops the sign. As a half the code of NaN would be a number.
+            let doubled = _mm256_add_epi16(halves, halves);
+            let nan = _mm256_cmpeq_epi16(doubled, _mm256_set1_epi16(0x7F00));
+            let halves = _mm256_or_si256(halves, nan);
+            (
+                _mm256_cvtph_ps(_mm256_castsi256_si128(halves)),
+                _mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)),
+            )
         }
     }
 

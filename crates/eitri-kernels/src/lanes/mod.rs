@@ -47,6 +47,11 @@ pub(crate) trait Simd: Copy {
     /// # Safety
     /// `words` must be valid for reading 8 words.
     unsafe fn load_bf16_pairs(self, words: *const u32) -> (Self::V, Self::V);
+    /// Reads 16 E4M3 codes as their values times 2^-8, NaN as NaN.
+    ///
+    /// # Safety
+    /// `words` must be valid for reading 4 words.
+    unsafe fn load_e4m3(self, words: *const u32) -> (Self::V, Self::V);
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

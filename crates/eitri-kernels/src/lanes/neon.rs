@@ -1,10 +1,12 @@
 //! NEON lanes: pairs of four.
 
 use std::arch::aarch64::{
-    float32x4_t, vaddq_f32, vaddq_s32, vandq_u32, vbslq_f32, vcgeq_f32, vcltq_f32, vcltq_u32,
-    vcvtnq_s32_f32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32, vfmaq_f32, vgetq_lane_f32,
-    vld1q_f32, vld1q_u32, vmulq_f32, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vrndnq_f32,
-    vshlq_n_s32, vshlq_n_u32, vst1q_f32, vsubq_f32,
+    float32x4_t, uint16x4_t, vaddq_f32, vaddq_s32, vandq_u32, vbslq_f32, vceqq_u32, vcgeq_f32,
+    vcltq_f32, vcltq_u32, vcvtnq_s32_f32, vdivq_f32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u32,
+    vfmaq_f32, vget_high_u8, vget_high_u16, vget_low_u8, vget_low_u16, vgetq_lane_f32, vld1q_f32,
+    vld1q_u8, vld1q_u32, vmovl_u8, vmovl_u16, vmulq_f32, vorrq_u32, vreinterpretq_f32_s32,
+    vreinterpretq_f32_u32, vreinterpretq_u32_f32, vrndnq_f32, vshlq_n_s32, vshlq_n_u32, vst1q_f32,
+    vsubq_f32,
 };
 
 use super::{Kernel, LANES, Simd};
@@ -75,6 +77,30 @@ impl Simd for Neon {
                     vreinterpretq_f32_u32(vandq_u32(a, high)),
                     vreinterpretq_f32_u32(vandq_u32(b, high)),
                 ),
+            )
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_e4m3(self, words: *const u32) -> (Pair, Pair) {
+        // SAFETY: NEON is present; 16 bytes by contract.
+        unsafe {
+            let codes = vld1q_u8(words.cast());
+            let (low, high) = (vmovl_u8(vget_low_u8(codes)), vmovl_u8(vget_high_u8(codes)));
+            // As in the portable lanes: the fields of a single, and what the biases differ by.
+            let rebias = vdupq_n_f32(f32::from_bits((127 + 120 - 8) << 23));
+            let (sign, largest) = (vdupq_n_u32(0x8000_0000), vdupq_n_u32(0x07F0_0000));
+            let value = |codes: uint16x4_t| {
+                let codes = vmovl_u16(codes);
+                let magnitude = vandq_u32(vshlq_n_u32::<20>(codes), largest);
+                let fields = vorrq_u32(vandq_u32(vshlq_n_u32::<24>(codes), sign), magnitude);
+                let value = vmulq_f32(vreinterpretq_f32_u32(fields), rebias);
+                let nan = vceqq_u32(magnitude, largest);
+                vreinterpretq_f32_u32(vorrq_u32(vreinterpretq_u32_f32(value), nan))
+            };
+            (
+                (value(vget_low_u16(low)), value(vget_high_u16(low))),
+                (value(vget_low_u16(high)), value(vget_high_u16(high))),
             )
         }
     }

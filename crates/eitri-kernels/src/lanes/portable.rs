@@ -51,6 +51,21 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn load_e4m3(self, words: *const u32) -> (Self::V, Self::V) {
+        // SAFETY: valid for 16 bytes by contract.
+        let codes: [[u8; LANES]; 2] = unsafe { *words.cast() };
+        // The fields of a single with three mantissa bits, whose bias is 120 more than that of E4M3.
+        let rebias = f32::from_bits((127 + 120 - 8) << 23);
+        let value = |code: u8| {
+            let fields = u32::from(code & 0x80) << 24 | u32::from(code & 0x7F) << 20;
+            let value = f32::from_bits(fields) * rebias;
+            if code & 0x7F == 0x7F { f32::NAN } else { value }
+        };
+        let [low, high] = codes.map(|codes| codes.map(value));
+        (low, high)
+    }
+
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         map2(a, b, |a, b| a + b)
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::weight::minifloat::e4m3;
 
 struct Check<'a>(&'a mut dyn FnMut(f32, f32, f32));
 
@@ -28,6 +29,22 @@ impl Kernel for Check<'_> {
             // SAFETY: eight words.
             unsafe { s.load_bf16_pairs([0x4000_3f80_u32; LANES].as_ptr()) };
         assert_eq!((s.reduce_max(low), s.reduce_max(high)), (1.0, 2.0));
+        for first in (0..=255_u8).step_by(16) {
+            let words = [0, 4, 8, 12]
+                .map(|i| u32::from_ne_bytes(std::array::from_fn(|byte| first + i + byte as u8)));
+            // SAFETY: four words.
+            let (low, high) = unsafe { s.load_e4m3(words.as_ptr()) };
+            let mut values = [[0.0; LANES]; 2];
+            s.store(low, &mut values[0]);
+            s.store(high, &mut values[1]);
+            for (code, value) in (first..=first + 15).zip(values.as_flattened()) {
+                let expected = e4m3(code) / 256.0;
+                assert!(
+                    value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(),
+                    "{code:#x}"
+                );
+            }
+        }
     }
 }
 

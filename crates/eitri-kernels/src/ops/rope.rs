@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Context, HeadShape, KernelError, KvLayer, RopeTable,
     disjoint::Disjoint,
-    kv::{KV_BLOCK, KvWriter},
+    kv::{E4m3, KV_BLOCK, KvWriter},
     lanes::{Kernel, Simd, dispatch},
     read, write,
 };
@@ -138,10 +138,10 @@ impl Kernel for QkvRows<'_> {
             }
             let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
             for (head, (key, value)) in heads.enumerate() {
-                if self.kv.dtype() == DType::BF16 {
-                    self.kv.store::<bf16>(slot as usize, head, key, value);
-                } else {
-                    self.kv.store::<f32>(slot as usize, head, key, value);
+                match self.kv.dtype() {
+                    DType::BF16 => self.kv.store::<bf16>(slot as usize, head, key, value),
+                    DType::F8E4M3 => self.kv.store::<E4m3>(slot as usize, head, key, value),
+                    _ => self.kv.store::<f32>(slot as usize, head, key, value),
                 }
             }
         }

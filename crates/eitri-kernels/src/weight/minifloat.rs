@@ -1,5 +1,7 @@
 //! The 8- and 4-bit floats of the OCP specifications "8-bit Floating Point" and "Microscaling
-//! Formats", decoded.
+//! Formats".
+
+#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 
 use half::f16;
 
@@ -11,6 +13,27 @@ pub(crate) fn e4m3(code: u8) -> f32 {
     // The fields of a half with three mantissa bits, whose bias is 8 more.
     let bits = u16::from(code & 0x80) << 8 | u16::from(code & 0x7F) << 7;
     f16::from_bits(bits).to_f32() * 256.0
+}
+
+/// The E4M3 code nearest to `value`, of two equally near the even one. There is no infinity: what
+/// is beyond 448 becomes 448. NaN stays NaN.
+#[inline(always)]
+pub(crate) fn to_e4m3(value: f32) -> u8 {
+    /// Bits of a single's mantissa that E4M3 has no room for.
+    const DROPPED: u32 = 20;
+    /// Least normal number, and the single whose last bit is worth the least subnormal, 2^-9.
+    const NORMAL: f32 = 0.015_625;
+    const SUBNORMALS: f32 = 16_384.0;
+    let sign = (value.to_bits() >> 24) as u8 & 0x80;
+    let magnitude = value.abs();
+    let bits = magnitude.to_bits();
+    // Rounding up carries into the exponent, whose biases are 127 and 7.
+    let rounded = (bits + (1 << (DROPPED - 1)) - 1 + (bits >> DROPPED & 1)) >> DROPPED;
+    let normal = rounded.wrapping_sub((127 - 7) << 3).min(0x7E);
+    let subnormal = (magnitude + SUBNORMALS).to_bits() & 0xF;
+    let code = if magnitude < NORMAL { subnormal } else { normal };
+    let code = if magnitude.is_nan() { 0x7F } else { code };
+    sign | code as u8
 }
 
 /// Value of an E2M1 code, 0 to 15.

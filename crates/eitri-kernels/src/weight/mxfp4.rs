@@ -27,8 +27,10 @@ fn half_scale(exponent: u8) -> f32 {
     f32::from_bits(if exponent < 2 { 0x0020_0000 << exponent } else { (exponent - 1) << 23 })
 }
 
+/// Code 8 is minus zero.
 fn value(code: u8, scale: f32) -> f32 {
-    scale * f32::from(DOUBLED[usize::from(code)])
+    let magnitude = scale * f32::from(DOUBLED[usize::from(code & 7)]);
+    if code & 8 == 0 { magnitude } else { -magnitude }
 }
 
 fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {

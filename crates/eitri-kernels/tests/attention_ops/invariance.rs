@@ -1,6 +1,6 @@
 //! Attention gives the same bits however a sequence is cut, batched, threaded and placed.
 
-use crate::world::{Chunk, World, bits, context, cut, rng};
+use crate::world::{Chunk, DTYPES, World, bits, context, cut, rng};
 use candle_core::DType;
 use eitri_kernels::{HeadShape, KV_BLOCK};
 use rand::Rng;
@@ -16,7 +16,7 @@ const SHAPES: [HeadShape; 4] = [
 fn one_call_equals_token_by_token_equals_random_chunks_on_any_number_of_threads() {
     let contexts = [context(1), context(2), context(3)];
     for (seed, shape) in SHAPES.into_iter().enumerate() {
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in DTYPES {
             let mut rng = rng(seed as u64);
             let tokens = rng.random_range(150..330);
             let world = World::new(seed as u64, shape, dtype, &[tokens]);
@@ -42,9 +42,12 @@ fn one_call_equals_token_by_token_equals_random_chunks_on_any_number_of_threads(
 
 #[test]
 fn company_in_the_batch_changes_nothing() {
-    for (seed, shape) in SHAPES.into_iter().enumerate() {
+    let types = [DType::BF16, DType::F8E4M3];
+    for (seed, (shape, dtype)) in
+        SHAPES.into_iter().flat_map(|shape| types.map(|dtype| (shape, dtype))).enumerate()
+    {
         let tokens = [190, 3, 77, 401, 16, 65];
-        let world = World::new(seed as u64 + 10, shape, DType::BF16, &tokens);
+        let world = World::new(seed as u64 + 10, shape, dtype, &tokens);
         let (alone, together) = (context(1), context(2));
         let wholes: Vec<Vec<f32>> = (0..tokens.len()).map(|s| world.whole(&alone, s)).collect();
         let mut rng = rng(seed as u64);
@@ -61,14 +64,14 @@ fn company_in_the_batch_changes_nothing() {
             }
         }
         for (output, whole) in outputs.iter().zip(&wholes) {
-            assert_eq!(bits(output), bits(whole), "{shape:?}");
+            assert_eq!(bits(output), bits(whole), "{shape:?} {dtype:?}");
         }
     }
 }
 
 #[test]
 fn nan_in_slots_that_no_query_may_see_has_no_influence() {
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in DTYPES {
         for shape in SHAPES {
             let (ctx, tokens) = (context(2), 150);
             let clean = World::new(4, shape, dtype, &[tokens]);
@@ -86,7 +89,7 @@ fn nan_in_slots_that_no_query_may_see_has_no_influence() {
 
 #[test]
 fn a_copied_block_serves_in_place_of_the_original() {
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in DTYPES {
         for shape in SHAPES {
             let ctx = context(1);
             // The second sequence only lends its last block: 40 tokens use half of theirs.

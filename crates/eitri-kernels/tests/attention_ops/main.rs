@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod fp8;
 mod invariance;
 mod reference;
 mod rope;

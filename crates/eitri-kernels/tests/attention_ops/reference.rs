@@ -1,6 +1,6 @@
 //! Attention against the naive softmax in f64.
 
-use crate::world::{Chunk, World, context, cut, largest_difference, rng, scalar_context};
+use crate::world::{Chunk, DTYPES, World, context, cut, largest_difference, rng, scalar_context};
 use candle_core::DType;
 use eitri_kernels::{Context, ContextConfig, HeadShape, Isa, ops::attention_kernel_name, probe};
 use rand::Rng;
@@ -29,7 +29,7 @@ fn whole_prompts_match_for_every_head_dim_group_and_type() {
     .into_iter()
     .enumerate()
     {
-        for dtype in [DType::F32, DType::BF16] {
+        for dtype in DTYPES {
             let tokens = rng(seed as u64).random_range(20..150);
             let world = World::new(seed as u64, shape(heads, kv_heads, head_dim), dtype, &[tokens]);
             let difference = largest_difference(&world.whole(&ctx, 0), &world.expected(0));
@@ -85,7 +85,7 @@ fn scores_far_apart_neither_overflow_nor_lose_the_greatest() {
 fn plain_rust_agrees_with_the_vector_kernel() {
     let scalar = scalar_context();
     assert_eq!(scalar.isa(), Isa::Scalar);
-    for dtype in [DType::F32, DType::BF16] {
+    for dtype in DTYPES {
         let world = World::new(3, shape(6, 2, 64), dtype, &[150]);
         let difference = largest_difference(&world.whole(&scalar, 0), &world.expected(0));
         assert!(difference <= TOLERANCE, "{dtype:?}: {difference}");
@@ -97,10 +97,10 @@ fn plain_rust_agrees_with_the_vector_kernel() {
 }
 
 #[test]
-fn the_start_up_probe_covers_attention_over_both_types() {
+fn the_start_up_probe_covers_attention_over_all_types() {
     for ctx in [context(2), scalar_context()] {
         let reports = probe(&ctx).unwrap();
-        for dtype in [DType::BF16, DType::F32] {
+        for dtype in DTYPES {
             let kernel = attention_kernel_name(&ctx, dtype);
             assert!(reports.iter().any(|report| report.kernel == kernel), "{kernel}");
         }

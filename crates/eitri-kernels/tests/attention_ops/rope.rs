@@ -217,7 +217,7 @@ fn positions_slots_spans_and_blocks_that_do_not_exist_are_refused() {
         KvLayer::new(1, block_size, shape, dtype).unwrap_err().to_string()
     };
     assert!(refused(32, shape, DType::F32).contains("block_size must be 16 on the CPU, got 32"));
-    assert!(refused(16, shape, DType::F16).contains("F16; use bf16 or f32"));
+    assert!(refused(16, shape, DType::F16).contains("F16; use bf16, f32 or f8e4m3"));
     assert!(refused(16, HeadShape { head_dim: 60, ..shape }, DType::F32).contains("multiple of 8"));
     assert!(
         refused(16, HeadShape { heads: 3, kv_heads: 2, ..shape }, DType::F32).contains("heads")

@@ -2,12 +2,15 @@
 
 use candle_core::{DType, Device, Tensor};
 use eitri_kernels::{
-    Context, ContextConfig, HeadShape, Isa, KV_BLOCK, KvLayer, RopeScaling, RopeTable,
+    Context, ContextConfig, HeadShape, Isa, KV_BLOCK, KvLayer, KvScales, RopeScaling, RopeTable,
     ops::{QkvPrep, SequenceSpan, attention, prepare_qkv},
     read, reference,
 };
 use half::bf16;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+
+/// The types of a KV memory.
+pub(crate) const DTYPES: [DType; 3] = [DType::F32, DType::BF16, DType::F8E4M3];
 
 pub(crate) fn context(threads: usize) -> Context {
     Context::new(&ContextConfig { threads, ..ContextConfig::default() }).unwrap()
@@ -81,7 +84,14 @@ impl World {
                 table: free.split_off(free.len() - tokens.div_ceil(KV_BLOCK)),
             })
             .collect();
-        let kv = KvLayer::new(blocks + 3, KV_BLOCK, shape, dtype).unwrap();
+        let mut kv = KvLayer::new(blocks + 3, KV_BLOCK, shape, dtype).unwrap();
+        if dtype == DType::F8E4M3 {
+            // From scales with which every value is a subnormal to scales with which many saturate.
+            let mut scales =
+                || (0..shape.kv_heads).map(|_| 2_f32.powf(rng.random_range(-9.0..7.0))).collect();
+            let scales = KvScales { keys: scales(), values: scales() };
+            kv = kv.with_scales(scales).unwrap();
+        }
         Self { shape, kv, sequences, scale: 1.0 / (shape.head_dim as f32).sqrt() }
     }
 
@@ -150,10 +160,12 @@ impl World {
         let HeadShape { heads, kv_heads, head_dim } = self.shape;
         let width = self.shape.qkv_width();
         let Sequence { rows, tokens, .. } = &self.sequences[sequence];
-        let round = |x: f32| {
-            if self.kv.dtype() == DType::BF16 { bf16::from_f32(x).to_f32() } else { x }
-        };
-        let part = |head: usize| -> Vec<f32> {
+        let part = |head: usize, scale: f32| -> Vec<f32> {
+            let round = |x: f32| match self.kv.dtype() {
+                DType::BF16 => bf16::from_f32(x).to_f32(),
+                DType::F8E4M3 => reference::nearest_e4m3(x / scale) * scale,
+                _ => x,
+            };
             rows.chunks_exact(width)
                 .flat_map(|row| row[head * head_dim..(head + 1) * head_dim].iter().copied())
                 .map(round)
@@ -162,7 +174,8 @@ impl World {
         let mut out = vec![0.0; tokens * heads * head_dim];
         for head in 0..heads {
             let kv_head = head / self.shape.group();
-            let (keys, values) = (part(heads + kv_head), part(heads + kv_heads + kv_head));
+            let keys = part(heads + kv_head, self.kv.scales().keys[kv_head]);
+            let values = part(heads + kv_heads + kv_head, self.kv.scales().values[kv_head]);
             for token in 0..*tokens {
                 let query = &rows[token * width + head * head_dim..][..head_dim];
                 let seen = (token + 1) * head_dim;

@@ -1,5 +1,6 @@
 //! The matrices of a network, found by their place and checked against the configuration.
 
+mod kv_scales;
 mod names;
 
 use eitri_quant::{Checkpoint, Matrix, QuantError};

@@ -12,6 +12,7 @@ mod support;
 
 mod damage;
 mod export;
+mod fp8_kv_cache;
 mod packed;
 mod packed_damage;
 mod parity;

@@ -52,6 +52,20 @@ impl Harness {
         Ok(Self { ctx, model, kv, logits, blocks })
     }
 
+    /// The same with keys and values in FP8, with the checkpoint's scales.
+    pub(crate) fn with_fp8_kv(mut self) -> Self {
+        let config = self.model.config();
+        let layer = |layer: usize| {
+            let kv = KvLayer::new(self.blocks, BLOCK, config.head_shape(), DType::F8E4M3).unwrap();
+            match self.model.kv_scales().get(layer) {
+                Some(scales) => kv.with_scales(scales.clone()).unwrap(),
+                None => kv,
+            }
+        };
+        self.kv = (0..config.layers).map(layer).collect();
+        self
+    }
+
     /// Logits at every position of a prompt computed at once.
     pub(crate) fn prompt(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
         let table: Vec<u32> = (0..tokens.len().div_ceil(BLOCK) as u32).collect();

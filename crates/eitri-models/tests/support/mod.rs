@@ -6,4 +6,5 @@ pub(crate) mod harness;
 mod k_blocks;
 pub(crate) mod oracle;
 pub(crate) mod packed;
+pub(crate) mod plain;
 pub(crate) mod tiny;

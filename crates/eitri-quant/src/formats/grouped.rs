@@ -80,9 +80,9 @@ pub(super) fn pass_over(checkpoint: &Checkpoint, module: &str, suffixes: &[&str]
     }
 }
 
-/// Scales of activations and of the KV cache that stand beside a weight.
-pub(super) const ACTIVATION_SCALES: [&str; 6] =
-    ["input_scale", "input_global_scale", "output_scale", "k_scale", "v_scale", "kv_scale"];
+/// Scales of activations that stand beside a weight.
+pub(super) const ACTIVATION_SCALES: [&str; 3] =
+    ["input_scale", "input_global_scale", "output_scale"];
 
 /// How the groups of a row in a file become those of a canonical row.
 #[derive(Debug, Clone, Copy)]

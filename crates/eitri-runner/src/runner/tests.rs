@@ -83,6 +83,7 @@ fn runner() -> (Runner, Calls) {
     let plan = MemoryPlan {
         weights: 0,
         kv_cache: 0,
+        kv_dtype: KvDtype::Bf16,
         workspace: 0,
         sampler: 0,
         other: 0,

@@ -68,12 +68,17 @@ fn tensors() -> HashMap<String, Tensor> {
         for (name, n) in norms {
             all.insert(format!("model.layers.{layer}.{name}.weight"), noise.norm(n));
         }
+        // For an FP8 KV cache: one for each head, and one for all.
+        let keys = Tensor::new(&[0.011_f32, 0.3], &Device::Cpu).unwrap();
+        let values = Tensor::new(0.007_f32, &Device::Cpu).unwrap();
+        all.insert(format!("model.layers.{layer}.self_attn.k_scale"), keys);
+        all.insert(format!("model.layers.{layer}.self_attn.v_scale"), values);
     }
     all.into_iter().map(|(name, t)| (name, t.to_dtype(DType::BF16).unwrap())).collect()
 }
 
-/// Writes the checkpoint into `dir`.
-fn write(dir: &Path) {
+/// Writes the checkpoint into `dir`; `quantization` is JSON.
+fn write(dir: &Path, quantization: &str) {
     let config = format!(
         r#"{{
             "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3",
@@ -83,18 +88,23 @@ fn write(dir: &Path) {
             "max_position_embeddings": {MAX_LEN}, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
             "rope_scaling": null, "tie_word_embeddings": false, "attention_bias": false,
             "hidden_act": "silu", "use_sliding_window": false, "torch_dtype": "bfloat16",
-            "bos_token_id": 0, "eos_token_id": 1
+            "bos_token_id": 0, "eos_token_id": 1, "quantization_config": {quantization}
         }}"#
     );
     fs::write(dir.join("config.json"), config).unwrap();
     candle_core::safetensors::save(&tensors(), dir.join("model.safetensors")).unwrap();
 }
 
+/// The tiny model with this `quantization_config`.
+pub(crate) fn files(quantization: &str) -> ModelFiles {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), quantization);
+    ModelFiles::open(dir.path()).unwrap()
+}
+
 /// A runner for the tiny model.
 pub(crate) fn runner(config: &RunnerConfig) -> (Runner, MemoryPlan) {
-    let dir = tempfile::tempdir().unwrap();
-    write(dir.path());
-    let files = ModelFiles::open(dir.path()).unwrap();
+    let files = files("null");
     let plan = MemoryPlan::compute(&files, config).unwrap();
     (Runner::load(&files, config, &plan, None).unwrap(), plan)
 }

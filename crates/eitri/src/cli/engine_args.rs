@@ -51,7 +51,7 @@ pub(crate) struct EngineArgs {
     #[arg(conflicts_with = "kv_cache_memory_bytes")]
     num_gpu_blocks_override: Option<usize>,
 
-    /// Element type of the KV cache; auto is bfloat16
+    /// Element type of the KV cache; auto is fp8 where the checkpoint declares that, else bfloat16
     #[arg(long, value_enum, value_name = "TYPE", default_value_t = KvCacheDtype::Auto)]
     #[arg(help_heading = "Memory")]
     kv_cache_dtype: KvCacheDtype,
@@ -96,6 +96,8 @@ pub(crate) struct EngineArgs {
 enum KvCacheDtype {
     Auto,
     Bfloat16,
+    #[value(alias = "fp8_e4m3")]
+    Fp8,
     Float32,
 }
 
@@ -122,10 +124,12 @@ impl EngineArgs {
         self.model().ends_with(ROBOT)
     }
 
-    pub(crate) fn kv_dtype(&self) -> KvDtype {
+    fn kv_dtype(&self) -> Option<KvDtype> {
         match self.kv_cache_dtype {
-            KvCacheDtype::Auto | KvCacheDtype::Bfloat16 => KvDtype::Bf16,
-            KvCacheDtype::Float32 => KvDtype::F32,
+            KvCacheDtype::Auto => None,
+            KvCacheDtype::Bfloat16 => Some(KvDtype::Bf16),
+            KvCacheDtype::Fp8 => Some(KvDtype::Fp8),
+            KvCacheDtype::Float32 => Some(KvDtype::F32),
         }
     }
 
@@ -146,11 +150,9 @@ impl EngineArgs {
 
     /// The builder with all of these flags applied.
     pub(crate) fn builder(&self) -> Result<EngineBuilder, Error> {
-        let builder = Engine::builder()
-            .model(self.model())
-            .kv_cache_dtype(self.kv_dtype())
-            .activations(self.activations())
-            .seed(self.seed);
+        let builder =
+            Engine::builder().model(self.model()).activations(self.activations()).seed(self.seed);
+        let builder = set(builder, self.kv_dtype(), EngineBuilder::kv_cache_dtype);
         let builder = set(builder, self.revision.clone(), EngineBuilder::revision);
         let builder = set(builder, self.tokenizer.clone(), EngineBuilder::tokenizer);
         let builder = set(builder, self.chat_template.clone(), EngineBuilder::chat_template);

@@ -53,7 +53,7 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("api-server-count", One, Only(&["1"], MULTIPROCESS)),
     ("async-scheduling", Nothing, Neutral("the engine has its own thread in any case")),
     ("attention-backend", One, Neutral("there is one")),
-    ("calculate-kv-scales", Nothing, Neutral("the KV cache has no scales")),
+    ("calculate-kv-scales", Nothing, Neutral("scales come from the checkpoint or are 1")),
     ("chat-template-content-format", One, Neutral("it is found out from the template")),
     ("collect-detailed-traces", One, Refused(NO_TRACES)),
     ("compilation-config", One, Neutral(NOT_COMPILED)),

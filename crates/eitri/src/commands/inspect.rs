@@ -24,7 +24,6 @@ pub(crate) fn run(arguments: &InspectArgs) -> Result<()> {
 struct Inspection<'a> {
     info: &'a ModelInfo,
     plan: &'a MemoryPlan,
-    kv_dtype: KvDtype,
     /// The kernel of each row of the weight plan.
     kernels: Vec<&'static str>,
     /// Outcomes of the probes of the kernels that this model uses.
@@ -37,17 +36,17 @@ impl<'a> Inspection<'a> {
             activations: arguments.engine.activations(),
             ..ContextConfig::default()
         })?;
-        let (info, kv_dtype) = (planned.model_info(), arguments.engine.kv_dtype());
+        let (info, plan) = (planned.model_info(), planned.memory_plan());
         let rows = &info.weights.rows;
         let kernels = rows.iter().map(|row| ops::kernel_name(&ctx, row.format)).collect();
         let mut probes = eitri_kernels::probe(&ctx)?;
-        probes.retain(|probe| is_used(probe, rows, kv_dtype));
-        Ok(Self { info, plan: planned.memory_plan(), kv_dtype, kernels, probes })
+        probes.retain(|probe| is_used(probe, rows, plan.kv_dtype));
+        Ok(Self { info, plan, kernels, probes })
     }
 
     /// Bytes that decoding one token behind a context of `context` tokens reads.
     fn bytes_per_token(&self, context: usize) -> u64 {
-        let kv = self.info.kv_bytes_per_token(self.kv_dtype);
+        let kv = self.info.kv_bytes_per_token(self.plan.kv_dtype);
         self.info.weights.bytes_per_token() + kv * context as u64
     }
 
@@ -90,8 +89,9 @@ impl<'a> Inspection<'a> {
             "file_bytes": info.weights.file_bytes(),
             "bytes_per_token": {
                 "weights": info.weights.bytes_per_token(),
-                "kv_per_context_token": info.kv_bytes_per_token(self.kv_dtype),
+                "kv_per_context_token": info.kv_bytes_per_token(plan.kv_dtype),
             },
+            "has_kv_scales": info.has_kv_scales,
             "memory_plan": plan_json(plan),
         })
     }
@@ -164,6 +164,15 @@ impl fmt::Display for Inspection<'_> {
         writeln!(f)?;
         self.write_kernels(f)?;
         writeln!(f, "\n{}", self.plan)?;
+        match (self.plan.kv_dtype, self.info.has_kv_scales) {
+            (KvDtype::Fp8, true) => writeln!(f, "scales of keys and values: the checkpoint's")?,
+            (KvDtype::Fp8, false) => writeln!(f, "scales of keys and values: 1")?,
+            (_, true) => writeln!(
+                f,
+                "the checkpoint's scales of keys and values are for --kv-cache-dtype fp8: not used"
+            )?,
+            (_, false) => {}
+        }
         let contexts = [1, 4096, 32_768];
         for context in contexts.into_iter().filter(|&len| len <= self.plan.max_model_len) {
             let read = bytes(self.bytes_per_token(context));
@@ -212,6 +221,7 @@ fn plan_json(plan: &MemoryPlan) -> Value {
     json!({
         "weights": plan.weights,
         "kv_cache": plan.kv_cache,
+        "kv_dtype": plan.kv_dtype.name(),
         "workspace": plan.workspace,
         "sampler": plan.sampler,
         "other": plan.other,

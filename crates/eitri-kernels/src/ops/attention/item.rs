@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use super::tile::{ROWS, RUN, RUN_BLOCKS, Tile};
 use crate::{
-    HeadShape, Isa,
+    HeadShape, Isa, KvScales,
     disjoint::Disjoint,
     kv::{GROUP, KV_BLOCK, KvElement, KvLayout},
     lanes::{LANES, dispatch},
@@ -21,6 +21,7 @@ pub(super) struct Batch<'a> {
     pub(super) qkv: &'a [f32],
     pub(super) words: &'a [u32],
     pub(super) layout: KvLayout,
+    pub(super) scales: &'a KvScales,
     pub(super) out: &'a Disjoint<'a, f32>,
 }
 
@@ -70,7 +71,7 @@ impl Batch<'_> {
     /// Computes one item. `item.table` covers all its positions, with blocks that exist.
     pub(super) fn run<E: KvElement>(&self, item: &Item<'_>, rows: &mut Rows<'_>) {
         let count = item.tokens * item.heads;
-        self.load_queries(item, rows);
+        self.load_queries::<E>(item, rows);
         rows.values.fill(0.0);
         rows.sums.fill(0.0);
         rows.maxima.fill(f32::NEG_INFINITY);
@@ -94,11 +95,13 @@ impl Batch<'_> {
                 }
             }
         }
-        self.store(item, rows);
+        self.store::<E>(item, rows);
     }
 
-    fn load_queries(&self, item: &Item<'_>, rows: &mut Rows<'_>) {
+    /// A key's scale is as well applied to the query, once for all keys.
+    fn load_queries<E: KvElement>(&self, item: &Item<'_>, rows: &mut Rows<'_>) {
         let head_dim = self.shape.head_dim;
+        let scale = self.scale * (self.scales.keys[self.kv_head(item)] * E::UNIT);
         for (row, query) in rows.queries.chunks_exact_mut(head_dim).enumerate() {
             if row == item.tokens * item.heads {
                 break;
@@ -106,13 +109,17 @@ impl Batch<'_> {
             let (token, head) = (item.row + row / item.heads, item.head + row % item.heads);
             let start = token * self.shape.qkv_width() + head * head_dim;
             for (q, x) in query.iter_mut().zip(&self.qkv[start..start + head_dim]) {
-                *q = x * self.scale;
+                *q = x * scale;
             }
         }
     }
 
+    fn kv_head(&self, item: &Item<'_>) -> usize {
+        item.head / self.shape.group()
+    }
+
     fn blocks(&self, item: &Item<'_>, run: usize, last: usize) -> [*const u32; RUN_BLOCKS] {
-        let kv_head = item.head / self.shape.group();
+        let kv_head = self.kv_head(item);
         std::array::from_fn(|b| {
             let block = run * RUN_BLOCKS + b;
             if block > last / KV_BLOCK {
@@ -152,13 +159,15 @@ impl Batch<'_> {
         dispatch(self.isa, tile);
     }
 
-    fn store(&self, item: &Item<'_>, rows: &Rows<'_>) {
+    /// The values' scale is applied to their weighted sum.
+    fn store<E: KvElement>(&self, item: &Item<'_>, rows: &Rows<'_>) {
         let head_dim = self.shape.head_dim;
+        let value_scale = self.scales.values[self.kv_head(item)] * E::UNIT;
         let width = self.layout.value_groups * GROUP;
         for row in 0..item.tokens * item.heads {
             let (token, head) = (item.row + row / item.heads, item.head + row % item.heads);
             let sum: f32 = rows.sums[row * KV_BLOCK..(row + 1) * KV_BLOCK].iter().sum();
-            let scale = 1.0 / sum;
+            let scale = value_scale / sum;
             let start = (token * self.shape.heads + head) * head_dim;
             // SAFETY: no other item has this token and head.
             let out = unsafe { self.out.part(start..start + head_dim) };

@@ -24,7 +24,7 @@ use super::operand::check_rows;
 use crate::{
     Context, HeadShape, Isa, KernelError, KvLayer,
     disjoint::Disjoint,
-    kv::{GROUP, KV_BLOCK, KvElement, KvReader},
+    kv::{E4m3, GROUP, KV_BLOCK, KvElement},
     read, write,
 };
 
@@ -52,10 +52,13 @@ pub fn attention_kernel_name(ctx: &Context, dtype: DType) -> &'static str {
     match (ctx.isa(), dtype) {
         (Isa::Avx2, DType::BF16) => "attention-avx2-bf16",
         (Isa::Avx2, DType::F32) => "attention-avx2-f32",
+        (Isa::Avx2, DType::F8E4M3) => "attention-avx2-fp8",
         (Isa::NeonDot, DType::BF16) => "attention-neon-bf16",
         (Isa::NeonDot, DType::F32) => "attention-neon-f32",
+        (Isa::NeonDot, DType::F8E4M3) => "attention-neon-fp8",
         (Isa::Scalar, DType::BF16) => "attention-scalar-bf16",
         (Isa::Scalar, DType::F32) => "attention-scalar-f32",
+        (Isa::Scalar, DType::F8E4M3) => "attention-scalar-fp8",
         _ => "none",
     }
 }
@@ -88,25 +91,23 @@ pub fn attention(
         write::<f32, _>(out, |out| {
             let out = Disjoint::new(out);
             let scale = scale * std::f32::consts::LOG2_E;
-            let batch = batch(ctx, shape, scale, qkv, &kv_words, &out);
-            if kv.dtype() == DType::BF16 {
-                run::<bf16>(ctx, &batch, spans, block_tables)
-            } else {
-                run::<f32>(ctx, &batch, spans, block_tables)
+            let batch = Batch {
+                isa: ctx.isa(),
+                shape,
+                scale,
+                qkv,
+                words: kv_words.words(),
+                layout: kv_words.layout,
+                scales: kv.scales(),
+                out: &out,
+            };
+            match kv.dtype() {
+                DType::BF16 => run::<bf16>(ctx, &batch, spans, block_tables),
+                DType::F8E4M3 => run::<E4m3>(ctx, &batch, spans, block_tables),
+                _ => run::<f32>(ctx, &batch, spans, block_tables),
             }
         })
     })??
-}
-
-fn batch<'a>(
-    ctx: &Context,
-    shape: HeadShape,
-    scale: f32,
-    qkv: &'a [f32],
-    kv: &'a KvReader<'_>,
-    out: &'a Disjoint<'a, f32>,
-) -> Batch<'a> {
-    Batch { isa: ctx.isa(), shape, scale, qkv, words: kv.words(), layout: kv.layout, out }
 }
 
 /// Returns the number of rows up to the end of the last span.

@@ -5,7 +5,8 @@ use half::bf16;
 
 use super::{SequenceSpan, attention, attention_kernel_name};
 use crate::{
-    Context, HeadShape, KV_BLOCK, KernelError, KvLayer, ProbeReport, RopeScaling, RopeTable,
+    Context, HeadShape, KV_BLOCK, KernelError, KvLayer, KvScales, ProbeReport, RopeScaling,
+    RopeTable,
     ops::{QkvPrep, prepare_qkv, rms_norm, silu_mul},
     read,
     reference::{self, Random, relative_difference},
@@ -22,7 +23,7 @@ const TOKENS: usize = 75;
 /// Adds a report for each row operation and for attention over each type of KV memory.
 pub(crate) fn probe(ctx: &Context, reports: &mut Vec<ProbeReport>) -> Result<(), KernelError> {
     probe_rows(ctx, reports)?;
-    for dtype in [DType::BF16, DType::F32] {
+    for dtype in [DType::BF16, DType::F32, DType::F8E4M3] {
         probe_attention(ctx, dtype, reports)?;
     }
     Ok(())
@@ -55,8 +56,8 @@ fn probe_attention(
     reports: &mut Vec<ProbeReport>,
 ) -> Result<(), KernelError> {
     let (width, out_width) = (SHAPE.qkv_width(), SHAPE.heads * SHAPE.head_dim);
-    // Values that bf16 holds exactly, at position 0, which rotates by nothing: one reference then
-    // serves both types.
+    // Values that bf16 holds exactly, at position 0, which rotates by nothing: the reference then
+    // serves both wide types.
     let x: Vec<f32> = Random::new(4)
         .values(TOKENS * width)
         .into_iter()
@@ -65,7 +66,10 @@ fn probe_attention(
     let qkv = Tensor::from_slice(&x, (TOKENS, width), &Device::Cpu)?;
     let out = Tensor::zeros((TOKENS, out_width), DType::F32, &Device::Cpu)?;
     let blocks = TOKENS.div_ceil(KV_BLOCK);
-    let kv = KvLayer::new(blocks, KV_BLOCK, SHAPE, dtype)?;
+    let mut kv = KvLayer::new(blocks, KV_BLOCK, SHAPE, dtype)?;
+    if dtype == DType::F8E4M3 {
+        kv = kv.with_scales(KvScales { keys: vec![0.3, 0.01], values: vec![0.007, 2.5] })?;
+    }
     let table: Vec<u32> = (0..blocks as u32).rev().collect();
     let slots: Vec<u32> = (0..TOKENS)
         .map(|token| table[token / KV_BLOCK] * KV_BLOCK as u32 + (token % KV_BLOCK) as u32)
@@ -82,24 +86,31 @@ fn probe_attention(
     prepare_qkv(ctx, &prep, &qkv, TOKENS, &kv)?;
     let span = SequenceSpan { row: 0, len: TOKENS, context: TOKENS, table: 0 };
     attention(ctx, 0.125, &qkv, &[span], &table, &kv, &out)?;
-    let difference = read::<f32, _>(&out, |out| relative_difference(out, &expected(&x)))?;
+    let difference = read::<f32, _>(&out, |out| relative_difference(out, &expected(&x, &kv)))?;
     let case = format!("{TOKENS} tokens");
     let kernel = attention_kernel_name(ctx, dtype);
     reports.push(ProbeReport::judge(kernel, case, difference, TOLERANCE)?);
     Ok(())
 }
 
-fn expected(x: &[f32]) -> Vec<f32> {
+fn expected(x: &[f32], kv: &KvLayer) -> Vec<f32> {
     let HeadShape { heads, kv_heads, head_dim } = SHAPE;
     let column = |head: usize| -> Vec<f32> {
         x.chunks_exact(SHAPE.qkv_width())
             .flat_map(|row| row[head * head_dim..(head + 1) * head_dim].iter().copied())
             .collect()
     };
+    let stored = |head: usize, scale: f32| -> Vec<f32> {
+        let fp8 = kv.dtype() == DType::F8E4M3;
+        let round = |x: f32| if fp8 { reference::nearest_e4m3(x / scale) * scale } else { x };
+        column(head).into_iter().map(round).collect()
+    };
     let mut out = vec![0.0; TOKENS * heads * head_dim];
     for head in 0..heads {
-        let kv_head = heads + head / SHAPE.group();
-        let (queries, keys, values) = (column(head), column(kv_head), column(kv_head + kv_heads));
+        let kv_head = head / SHAPE.group();
+        let queries = column(head);
+        let keys = stored(heads + kv_head, kv.scales().keys[kv_head]);
+        let values = stored(heads + kv_heads + kv_head, kv.scales().values[kv_head]);
         for token in 0..TOKENS {
             let seen = (token + 1) * head_dim;
             let query = &queries[token * head_dim..seen];

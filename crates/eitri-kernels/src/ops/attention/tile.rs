@@ -11,7 +11,7 @@
 use std::marker::PhantomData;
 
 use crate::{
-    kv::{GROUP, KV_BLOCK, KvElement, KvLayout},
+    kv::{CACHE_LINE_WORDS, GROUP, KV_BLOCK, KvElement, KvLayout},
     lanes::{Kernel, LANES, Simd},
 };
 
@@ -68,6 +68,9 @@ impl<E: KvElement, const R: usize> Kernel for Tile<E, R> {
 }
 
 impl<E: KvElement, const R: usize> Tile<E, R> {
+    /// Groups of a cache line, which one prefetch brings.
+    const LINE: usize = CACHE_LINE_WORDS / E::WORDS;
+
     /// Scores of all rows against the first `blocks` blocks.
     #[inline(always)]
     unsafe fn score_all<S: Simd>(&self, s: S, blocks: usize) {
@@ -100,7 +103,9 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
         unsafe {
             for d in 0..self.head_dim {
                 for b in 0..B {
-                    s.prefetch(self.ahead[first + b].wrapping_add(d * E::WORDS));
+                    if d.is_multiple_of(Self::LINE) {
+                        s.prefetch(self.ahead[first + b].wrapping_add(d * E::WORDS));
+                    }
                     let (low, high) = E::load(s, self.blocks[first + b].add(d * E::WORDS));
                     for r in 0..R {
                         let q = s.splat(*queries[b].add(r * self.head_dim + d));
@@ -243,7 +248,9 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
                     let offset = (key - block * KV_BLOCK) * row_words;
                     for g in 0..G {
                         let offset = offset + g * E::WORDS;
-                        s.prefetch(ahead.wrapping_add(offset));
+                        if g.is_multiple_of(Self::LINE) {
+                            s.prefetch(ahead.wrapping_add(offset));
+                        }
                         let (low, high) = E::load(s, values.add(offset));
                         for r in 0..N {
                             let p = s.splat(*exponentials[g].add(r * RUN + key));

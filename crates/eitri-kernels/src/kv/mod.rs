@@ -1,28 +1,30 @@
 //! Memory of keys and values of one layer, in blocks of 16 tokens.
 
-#![allow(clippy::inline_always, reason = "kernels take on the instructions of their caller")]
 #![allow(unsafe_code, reason = "threads write the slots of different tokens into one memory")]
+
+mod element;
+mod scales;
 
 use std::{
     marker::PhantomData,
-    sync::{
-        PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU16, AtomicU32, Ordering},
-    },
+    sync::{PoisonError, RwLock, RwLockReadGuard},
 };
 
 use candle_core::DType;
 use half::bf16;
 
-use crate::{KernelError, lanes::Simd};
+pub(crate) use self::element::{E4m3, KvElement};
+pub use self::scales::KvScales;
+use crate::KernelError;
 
 /// Tokens in a block: two vectors of eight keys, one in each lane.
 pub const KV_BLOCK: usize = 16;
 
-/// Elements that are stored together: 16 f32, or 8 words of two bf16.
+/// Elements that are stored together: 16 f32, 8 words of two bf16 or 4 words of four bytes.
 pub(crate) const GROUP: usize = 16;
 
-const CACHE_LINE_WORDS: usize = 16;
+/// Words of a cache line.
+pub(crate) const CACHE_LINE_WORDS: usize = 16;
 
 /// Heads of an attention layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,61 +69,6 @@ impl HeadShape {
     }
 }
 
-/// Element type of a KV memory.
-pub(crate) trait KvElement: 'static {
-    /// 32-bit words per [`GROUP`] elements.
-    const WORDS: usize;
-
-    /// Reads one group as f32.
-    ///
-    /// # Safety
-    /// `words` must be valid for reading [`Self::WORDS`] words.
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V);
-
-    /// Writes element `index` of a group.
-    ///
-    /// # Safety
-    /// `words` must be valid for writing [`Self::WORDS`] words; other threads may access them only
-    /// through this function.
-    unsafe fn store(words: *mut u32, index: usize, value: f32);
-}
-
-impl KvElement for f32 {
-    const WORDS: usize = GROUP;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V) {
-        // SAFETY: 16 words by contract.
-        unsafe { (s.load_ptr(words.cast()), s.load_ptr(words.add(8).cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(words: *mut u32, index: usize, value: f32) {
-        // SAFETY: within the group; atomic against a token that was given the same slot by mistake.
-        unsafe { AtomicU32::from_ptr(words.add(index)) }.store(value.to_bits(), Ordering::Relaxed);
-    }
-}
-
-/// Elements `i` and `i + 8` share a word, in its low and high half: widening both is one shift and
-/// one mask of the same register, and each result holds eight consecutive elements.
-impl KvElement for bf16 {
-    const WORDS: usize = GROUP / 2;
-
-    #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V) {
-        // SAFETY: 8 words by contract.
-        unsafe { s.load_bf16_pairs(words) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(words: *mut u32, index: usize, value: f32) {
-        let half = if cfg!(target_endian = "little") { index / 8 } else { 1 - index / 8 };
-        // SAFETY: half of a word of the group, aligned as such; atomic as for f32.
-        let target = unsafe { AtomicU16::from_ptr(words.cast::<u16>().add(index % 8 * 2 + half)) };
-        target.store(bf16::from_f32(value).to_bits(), Ordering::Relaxed);
-    }
-}
-
 /// Places inside the memory, in words.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct KvLayout {
@@ -142,10 +89,11 @@ impl KvLayout {
         let group = match dtype {
             DType::BF16 => bf16::WORDS,
             DType::F32 => f32::WORDS,
+            DType::F8E4M3 => E4m3::WORDS,
             other => {
                 return Err(KernelError::Unsupported {
                     op: "kv layer",
-                    what: format!("{other:?}; use bf16 or f32"),
+                    what: format!("{other:?}; use bf16, f32 or f8e4m3"),
                 });
             }
         };
@@ -160,7 +108,7 @@ impl KvLayout {
     }
 }
 
-/// Keys and values of one layer on the CPU, bf16 or f32.
+/// Keys and values of one layer on the CPU: bf16, f32, or FP8 (E4M3) with a scale per head.
 ///
 /// `[blocks][kv_heads]` of a key block `[head_dim][16]`, transposed so that one vector holds a
 /// dimension of eight keys, followed by a value block `[16][head_dim]`. A block read for a head is
@@ -169,6 +117,7 @@ pub struct KvLayer {
     shape: HeadShape,
     dtype: DType,
     layout: KvLayout,
+    scales: KvScales,
     num_blocks: usize,
     memory: RwLock<Memory>,
 }
@@ -190,11 +139,11 @@ impl std::fmt::Debug for KvLayer {
 }
 
 impl KvLayer {
-    /// Zeroed memory for `num_blocks` blocks.
+    /// Zeroed memory for `num_blocks` blocks, with scales of 1.
     ///
     /// # Errors
-    /// When `block_size` is not 16, `dtype` is neither bf16 nor f32, `head_dim` is not a multiple
-    /// of 8, or heads are not a multiple of `kv_heads`.
+    /// When `block_size` is not 16, `dtype` is none of bf16, f32 and f8e4m3, `head_dim` is not a
+    /// multiple of 8, or heads are not a multiple of `kv_heads`.
     pub fn new(
         num_blocks: usize,
         block_size: usize,
@@ -215,7 +164,22 @@ impl KvLayer {
         // `align_offset` may decline; unaligned memory is slower but right.
         let start = if start < CACHE_LINE_WORDS { start } else { 0 };
         let memory = RwLock::new(Memory { words, start });
-        Ok(Self { shape, dtype, layout, num_blocks, memory })
+        let scales = KvScales::ones(shape.kv_heads);
+        Ok(Self { shape, dtype, layout, scales, num_blocks, memory })
+    }
+
+    /// The same memory, whose numbers stand for themselves times these scales. Nothing may have
+    /// been written to it.
+    ///
+    /// # Errors
+    /// When the memory is not FP8, or there is not one positive finite scale for each head.
+    pub fn with_scales(self, scales: KvScales) -> Result<Self, KernelError> {
+        if self.dtype != DType::F8E4M3 {
+            let what = format!("scales of a memory of {:?}; they belong to f8e4m3", self.dtype);
+            return Err(KernelError::Unsupported { op: "kv layer", what });
+        }
+        scales.check(self.shape.kv_heads)?;
+        Ok(Self { scales, ..self })
     }
 
     /// Bytes of one block of one layer, for the memory plan.
@@ -270,6 +234,11 @@ impl KvLayer {
         self.dtype
     }
 
+    /// What stored numbers are multiplied by; 1 but for FP8.
+    pub fn scales(&self) -> &KvScales {
+        &self.scales
+    }
+
     /// The memory, for reading.
     pub(crate) fn reader(&self) -> KvReader<'_> {
         let guard = self.memory.read().unwrap_or_else(PoisonError::into_inner);
@@ -285,6 +254,7 @@ impl KvLayer {
             slots: self.num_blocks * KV_BLOCK,
             dtype: self.dtype,
             layout: self.layout,
+            scales: &self.scales,
             memory: PhantomData,
         };
         f(&writer)
@@ -310,6 +280,7 @@ pub(crate) struct KvWriter<'a> {
     slots: usize,
     dtype: DType,
     layout: KvLayout,
+    scales: &'a KvScales,
     memory: PhantomData<&'a mut [u32]>,
 }
 
@@ -328,15 +299,16 @@ impl KvWriter<'_> {
         assert!(slot < self.slots && head < layout.kv_heads && E::WORDS == layout.group);
         assert!(key.len() * layout.group == layout.keys && value.len() == key.len());
         let (block, token) = (slot / KV_BLOCK, slot % KV_BLOCK);
+        let (key_scale, value_scale) = (self.scales.keys[head], self.scales.values[head]);
         // SAFETY: block, head, token and dimensions were checked, so all lies inside the memory.
         unsafe {
             let keys = self.words.add(block * layout.block() + head * layout.head);
             for (d, &x) in key.iter().enumerate() {
-                E::store(keys.add(d * E::WORDS), token, x);
+                E::store(keys.add(d * E::WORDS), token, x, key_scale);
             }
             let values = keys.add(layout.keys + token * layout.value_groups * E::WORDS);
             for (d, &x) in value.iter().enumerate() {
-                E::store(values.add(d / GROUP * E::WORDS), d % GROUP, x);
+                E::store(values.add(d / GROUP * E::WORDS), d % GROUP, x, value_scale);
             }
         }
     }
