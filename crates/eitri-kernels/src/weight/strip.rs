@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn ends_that_do_not_fill_a_block_are_written_too() {
-        let bytes: Vec<u8> = (0..ROWS * 22).map(|i| (i * 37 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..ROWS * 22).map(|i| (i * 37 / 4) as u8).collect();
         let rows: Rows<'_> = std::array::from_fn(|r| &bytes[22 * r..22 * (r + 1)]);
         let mut out = vec![0; 11 * ROWS];
         put_bytes(&rows, 3, 11, &mut out);

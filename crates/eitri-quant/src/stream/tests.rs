@@ -40,8 +40,8 @@ enum Given {
 
 fn note(advice: Advice<'_>) -> Given {
     match advice {
-        Advice::WillNeed(part) => Given::WillNeed(part.range.clone()),
-        Advice::Release(part) => Given::Release(part.range.clone()),
+        Advice::WillNeed(part) => Given::WillNeed(part.range),
+        Advice::Release(part) => Given::Release(part.range),
     }
 }
 
