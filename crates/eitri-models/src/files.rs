@@ -206,7 +206,7 @@ impl ModelFiles {
     /// # Errors
     /// As for [`crate::load`], except for values that are not finite: no weight is read.
     pub fn weight_plan(&self, isa: Isa) -> Result<WeightPlan, ModelError> {
-        weight_plan::plan(&self.weights(), isa)
+        Ok(weight_plan::plan(&self.weights(), isa)?.0)
     }
 
     /// Whether the checkpoint says that keys and values are to be cached in FP8.

@@ -3,12 +3,13 @@
 use std::cell::Cell;
 
 use eitri_kernels::{Context, Weight};
-use eitri_quant::{Linear, Matrix};
+use eitri_quant::{Cursor, Linear, Matrix, QuantError};
 
 use crate::{
     Model, ModelConfig, ModelError, ModelFiles,
     decoder::Decoder,
     layers::Norm,
+    weight_plan,
     weights::{Slot, Weights},
 };
 
@@ -56,10 +57,12 @@ pub fn load(
 ) -> Result<Box<dyn Model>, ModelError> {
     let weights = files.weights();
     // Whatever the headers can tell is wrong is found before anything is packed.
-    let total_bytes = files.weight_plan(ctx.isa())?.file_bytes();
-    let loaded = Cell::new(0);
-    let loader = Loader { ctx, weights, progress: options.progress, total_bytes, loaded };
-    let decoder = Decoder::load(&loader, options.max_rows, options.max_positions)?;
+    let (plan, order) = weight_plan::plan(&weights, ctx.isa())?;
+    let (total_bytes, progress) = (plan.file_bytes(), options.progress);
+    let decoder = order.follow(|cursor| {
+        let loader = Loader { ctx, weights, cursor, progress, total_bytes, loaded: Cell::new(0) };
+        Decoder::load(&loader, options.max_rows, options.max_positions)
+    })?;
     let unused = files.checkpoint().unused();
     if !unused.is_empty() {
         tracing::warn!(tensors = ?unused, "{} tensors of the checkpoint are not used", unused.len());
@@ -71,6 +74,7 @@ pub fn load(
 pub(crate) struct Loader<'a> {
     ctx: &'a Context,
     weights: Weights<'a>,
+    cursor: &'a Cursor,
     progress: Option<&'a dyn Fn(LoadProgress)>,
     total_bytes: u64,
     loaded: Cell<u64>,
@@ -90,23 +94,28 @@ impl<'a> Loader<'a> {
     }
 
     pub(crate) fn linear(&self, parts: Vec<Matrix<'a>>) -> Result<Linear, ModelError> {
-        let bytes = parts.iter().map(Matrix::file_bytes).sum();
-        let linear = Linear::load(self.ctx, parts)?;
-        self.count(bytes);
-        Ok(linear)
+        let bytes = parts.iter().map(|part| part.file_bytes() as u64).sum();
+        self.packing(bytes, || Linear::load(self.ctx, parts))
     }
 
     pub(crate) fn weight(&self, matrix: &Matrix<'_>) -> Result<Weight, ModelError> {
-        let weight = Linear::pack(self.ctx, matrix)?;
-        self.count(matrix.file_bytes());
-        Ok(weight)
+        self.packing(matrix.file_bytes() as u64, || Linear::pack(self.ctx, matrix))
     }
 
-    fn count(&self, bytes: usize) {
-        self.loaded.set(self.loaded.get() + bytes as u64);
+    /// Packs `bytes` bytes of the files, and says so.
+    fn packing<T>(
+        &self,
+        bytes: u64,
+        pack: impl FnOnce() -> Result<T, QuantError>,
+    ) -> Result<T, ModelError> {
+        self.cursor.begin(bytes);
+        let packed = pack()?;
+        self.cursor.finish();
+        self.loaded.set(self.loaded.get() + bytes);
         if let Some(progress) = self.progress {
             let (loaded_bytes, total_bytes) = (self.loaded.get(), self.total_bytes);
             progress(LoadProgress { loaded_bytes, total_bytes });
         }
+        Ok(packed)
     }
 }

@@ -1,7 +1,7 @@
 //! What the weights will take, computed from headers alone.
 
 use eitri_kernels::{Isa, Weight, WeightFormat};
-use eitri_quant::{Linear, Matrix, QuantError};
+use eitri_quant::{Linear, Matrix, QuantError, ReadOrder};
 
 use crate::{
     ModelError,
@@ -101,14 +101,18 @@ enum Share {
     Experts(usize),
 }
 
-/// Visits every matrix as loading would, and reads none.
+/// Visits every matrix as loading will, in the same order, and reads none.
 ///
 /// # Errors
 /// Names all tensors that are missing, or the first one that does not fit.
-pub(crate) fn plan(weights: &Weights<'_>, isa: Isa) -> Result<WeightPlan, ModelError> {
+pub(crate) fn plan<'a>(
+    weights: &Weights<'a>,
+    isa: Isa,
+) -> Result<(WeightPlan, ReadOrder<'a>), ModelError> {
     let config = weights.config();
     weights.kv_scales()?;
-    let mut planner = Planner { plan: WeightPlan::default(), missing: Vec::new(), isa };
+    let (plan, order) = (WeightPlan::default(), ReadOrder::default());
+    let mut planner = Planner { plan, order, missing: Vec::new(), isa };
     if config.tie_word_embeddings {
         planner.single("embedding and output", weights.embedding(), Share::All)?;
     } else {
@@ -142,13 +146,14 @@ pub(crate) fn plan(weights: &Weights<'_>, isa: Isa) -> Result<WeightPlan, ModelE
 }
 
 /// A plan in the making, and what was missing on the way.
-struct Planner {
+struct Planner<'a> {
     plan: WeightPlan,
+    order: ReadOrder<'a>,
     missing: Vec<String>,
     isa: Isa,
 }
 
-impl Planner {
+impl<'a> Planner<'a> {
     /// Remembers a missing tensor, so that all of them can be named together.
     fn present<T>(&mut self, found: Result<T, ModelError>) -> Result<Option<T>, ModelError> {
         match found {
@@ -164,11 +169,12 @@ impl Planner {
     fn group(
         &mut self,
         kind: &'static str,
-        parts: Result<Vec<Matrix<'_>>, ModelError>,
+        parts: Result<Vec<Matrix<'a>>, ModelError>,
         share: Share,
     ) -> Result<(), ModelError> {
         for part in Linear::fuse(self.present(parts)?.unwrap_or_default())? {
             self.plan.add(kind, self.isa, &part, share);
+            self.order.push(&part);
         }
         Ok(())
     }
@@ -176,7 +182,7 @@ impl Planner {
     fn single(
         &mut self,
         kind: &'static str,
-        matrix: Result<Matrix<'_>, ModelError>,
+        matrix: Result<Matrix<'a>, ModelError>,
         share: Share,
     ) -> Result<(), ModelError> {
         self.group(kind, matrix.map(|matrix| vec![matrix]), share)
@@ -187,10 +193,10 @@ impl Planner {
         self.present(weight).map(drop)
     }
 
-    fn finish(self, file: &str) -> Result<WeightPlan, ModelError> {
+    fn finish(self, file: &str) -> Result<(WeightPlan, ReadOrder<'a>), ModelError> {
         const NAMED: usize = 5;
         if self.missing.is_empty() {
-            return Ok(self.plan);
+            return Ok((self.plan, self.order));
         }
         let mut tensors = self.missing[..self.missing.len().min(NAMED)].join(", ");
         if self.missing.len() > NAMED {

@@ -13,6 +13,7 @@ use crate::{
     Encoding, FileBytes, QuantError, QuantizationConfig,
     gguf::{self, Gguf},
     safetensors,
+    stream::FileRange,
 };
 
 const SINGLE: &str = "model.safetensors";
@@ -60,10 +61,10 @@ pub struct TensorView<'a> {
     start: usize,
 }
 
-impl TensorView<'_> {
-    /// Gives back the memory of the pages it was read from.
-    pub(crate) fn release(&self) {
-        self.map.release(self.start..self.start + self.bytes.len());
+impl<'a> TensorView<'a> {
+    /// Where it lies.
+    pub(crate) fn file_range(&self) -> FileRange<'a> {
+        FileRange { file: self.map, range: self.start..self.start + self.bytes.len() }
     }
 }
 

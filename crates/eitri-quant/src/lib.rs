@@ -19,11 +19,13 @@ mod matrix;
 mod quantization;
 pub mod quantize;
 pub mod safetensors;
+mod stream;
 
 pub use checkpoint::{Checkpoint, TensorView};
 pub use encoding::Encoding;
 pub use error::QuantError;
 pub use linear::Linear;
-pub use mapping::FileBytes;
+pub use mapping::{FileBytes, MappedFile};
 pub use matrix::Matrix;
 pub use quantization::QuantizationConfig;
+pub use stream::{Cursor, ReadOrder};

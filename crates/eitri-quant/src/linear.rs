@@ -46,17 +46,16 @@ impl Linear {
         groups.into_iter().map(Matrix::concat_rows).collect()
     }
 
-    /// Packs one matrix and gives back the file pages that it was read from.
+    /// Packs one matrix.
     ///
     /// # Errors
     /// When a value is not finite or the shape does not fit the format.
     pub fn pack(ctx: &Context, matrix: &Matrix<'_>) -> Result<Weight, QuantError> {
         let (format, n, k) = (matrix.format(), matrix.n(), matrix.k());
-        let weight = Weight::pack(ctx, format, n, k, matrix.experts(), matrix.rows());
-        matrix.release();
+        let weight = Weight::pack(ctx, format, n, k, matrix.experts(), matrix.rows())?;
         match matrix.input_order() {
-            Some(order) => Ok(weight?.with_input_order(order.clone())?),
-            None => Ok(weight?),
+            Some(order) => Ok(weight.with_input_order(order.clone())?),
+            None => Ok(weight),
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::{fs::File, ops::Range, path::Path};
 
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use crate::QuantError;
 
@@ -12,9 +12,17 @@ use crate::QuantError;
 #[derive(Debug)]
 pub enum FileBytes {
     /// A file in the page cache.
-    Mapped(Mmap),
+    Mapped(MappedFile),
     /// Part of the program.
     Static(&'static [u8]),
+}
+
+/// A map, and the file that it is of.
+#[derive(Debug)]
+pub struct MappedFile {
+    map: Mmap,
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux takes advice"))]
+    file: File,
 }
 
 impl FileBytes {
@@ -32,28 +40,50 @@ impl FileBytes {
         }
         // SAFETY: the map is read-only and private; see above for files that change meanwhile.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(MappedFile { map, file }))
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(file) => &file.map,
             Self::Static(bytes) => bytes,
         }
     }
 
-    /// Gives back the memory of pages that will not be read again soon. They stay readable.
-    pub(crate) fn release(&self, range: Range<usize>) {
-        if let Self::Mapped(map) = self {
-            // SAFETY: dropping clean pages of a read-only file map loses nothing: a later access
-            // reads them from the file again.
-            let outcome = unsafe {
-                map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
-            };
-            if let Err(error) = outcome {
-                tracing::debug!(%error, "the system keeps the pages of a consumed tensor");
-            }
+    /// Asks the system to read a range soon, without waiting for it.
+    pub(crate) fn will_need(&self, range: Range<usize>) {
+        if let Self::Mapped(file) = self {
+            note_refusal(file.map.advise_range(Advice::WillNeed, range.start, range.len()));
         }
+    }
+
+    /// Gives back the memory of pages that will not be read again soon: those of this process and,
+    /// on Linux, the page cache's too, unless another process maps them. They stay readable.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        let Self::Mapped(file) = self else { return };
+        // SAFETY: dropping clean pages of a read-only file map loses nothing: a later access reads
+        // them from the file again.
+        let unmapped = unsafe {
+            file.map.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+        };
+        note_refusal(unmapped);
+        #[cfg(target_os = "linux")]
+        note_refusal(
+            rustix::fs::fadvise(
+                &file.file,
+                range.start as u64,
+                std::num::NonZero::new(range.len() as u64),
+                rustix::fs::Advice::DontNeed,
+            )
+            .map_err(Into::into),
+        );
+    }
+}
+
+/// Advice that is not taken costs time or memory, and nothing else.
+fn note_refusal(outcome: std::io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "the system does not take advice on a file's pages");
     }
 }

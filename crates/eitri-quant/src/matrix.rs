@@ -4,7 +4,7 @@ use std::{ops::Range, sync::Arc};
 
 use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
-use crate::{Checkpoint, QuantError, TensorView, formats};
+use crate::{Checkpoint, QuantError, TensorView, formats, stream::FileRange};
 
 /// A matrix `[n, k]`, or `experts` of them, as a source of canonical rows.
 pub struct Matrix<'a> {
@@ -244,7 +244,12 @@ impl<'a> Matrix<'a> {
 
     /// Gives back the memory of the file pages that the rows were read from.
     pub fn release(&self) {
-        self.tensors.iter().for_each(TensorView::release);
+        self.file_ranges().for_each(|FileRange { file, range }| file.release(range));
+    }
+
+    /// Where its tensors lie; [`Self::file_bytes`] in all.
+    pub(crate) fn file_ranges(&self) -> impl Iterator<Item = FileRange<'a>> {
+        self.tensors.iter().map(TensorView::file_range)
     }
 }
 

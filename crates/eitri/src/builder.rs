@@ -50,10 +50,14 @@ pub const DEFAULT_MAX_STEP: Duration = Duration::from_millis(200);
 type ThreadHook = Arc<dyn Fn(usize) + Send + Sync>;
 
 impl EngineBuilder {
-    /// The model: a directory (`config.json`, safetensors, `tokenizer.json`), a GGUF file, a hub id
-    /// such as `Qwen/Qwen3-0.6B` that lies in the local Hugging Face cache, or a short name:
-    /// `robot`, which is part of the program and taken if none is set, or one that
-    /// `cargo xtask models` knows. Nothing is downloaded.
+    /// The model: a directory (`config.json`, safetensors, `tokenizer.json`), a GGUF file, a hub id,
+    /// or a short name: `robot`, which is part of the program and taken if none is set, or one that
+    /// `cargo xtask models` knows.
+    ///
+    /// A hub id is `ORG/NAME`, `ORG/NAME:TYPE` or `ORG/NAME/FILE.gguf`, such as `Qwen/Qwen3-0.6B` or
+    /// `Qwen/Qwen3-8B-GGUF:Q5_K_M`. What the local Hugging Face cache lacks is downloaded into it
+    /// (with the feature `hub`, and unless `HF_HUB_OFFLINE=1`); [`crate::fetch`] does that with
+    /// progress.
     #[must_use]
     pub fn model(mut self, model: impl Into<PathBuf>) -> Self {
         self.model = Some(model.into());
@@ -230,7 +234,7 @@ impl EngineBuilder {
         if !self.cores.is_empty() {
             affinity::check(&self.cores)?;
         }
-        let location = Places::of_environment().locate(model, self.revision.as_deref())?;
+        let location = Places::of_environment().locate(model, self.revision.as_deref(), &|_| {})?;
         let files = location.open()?;
         let runner = self.runner_config();
         let mut defaults = SamplingDefaults::load(&self.generation, files.generation())?;

@@ -3,11 +3,12 @@
 use std::{
     cell::Cell,
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use eitri::{Error, ExportProgress, LoadProgress};
+use eitri::{DownloadProgress, Error, ExportProgress, LoadProgress};
 use eitri_runner::RunnerError;
 use tracing_subscriber::EnvFilter;
 
@@ -56,44 +57,58 @@ pub(crate) fn print_result(text: &str) -> anyhow::Result<()> {
     }
 }
 
-/// Shows how far something is: a line that renews itself in a terminal, else a line now and then.
+/// Shows how far something is: a bar that renews itself in a terminal, else a line now and then.
 pub(crate) struct Meter {
     terminal: bool,
     interval: Duration,
+    start: Instant,
     shown: Cell<Instant>,
+    /// What was there at the first report, which tells nothing about the rate.
+    first: Cell<Option<u64>>,
 }
 
 impl Meter {
     pub(crate) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
         let interval = if terminal { Duration::from_millis(50) } else { Duration::from_secs(5) };
-        Self { terminal, interval, shown: Cell::new(Instant::now()) }
+        let start = Instant::now();
+        Self { terminal, interval, start, shown: Cell::new(start), first: Cell::new(None) }
     }
 
     pub(crate) fn loading(&self, progress: LoadProgress) {
         let LoadProgress { loaded_bytes, total_bytes } = progress;
-        let text = |percent| format!("loading weights: {percent} % of {}", bytes(total_bytes));
-        self.show(loaded_bytes, total_bytes, text);
+        self.show("loading weights", loaded_bytes, total_bytes, bytes);
     }
 
     pub(crate) fn writing(&self, progress: ExportProgress) {
         let ExportProgress { done, total } = progress;
-        let text = |percent| format!("quantizing: {percent} % of {} weights", parameters(total));
-        self.show(done, total, text);
+        self.show("quantizing", done, total, parameters);
     }
 
-    fn show(&self, done: u64, total: u64, text: impl Fn(u64) -> String) {
+    fn downloading(&self, progress: DownloadProgress<'_>) {
+        let DownloadProgress { file, done_bytes, total_bytes } = progress;
+        // The end of a name tells shards apart.
+        let name: Vec<char> = file.chars().rev().take(32).collect();
+        let name: String = name.into_iter().rev().collect();
+        self.show(&name, done_bytes, total_bytes, bytes);
+    }
+
+    fn show(&self, what: &str, done: u64, total: u64, unit: fn(u64) -> String) {
+        let first = self.first.get().unwrap_or(done);
+        self.first.set(Some(first));
         if self.shown.get().elapsed() < self.interval {
             return;
         }
         self.shown.set(Instant::now());
-        let text = text(done.saturating_mul(100) / total.max(1));
+        let seconds = self.start.elapsed().as_secs_f64();
+        let rate = unit(((done - first.min(done)) as f64 / seconds) as u64);
+        let amount = format!("{} of {}, {rate}/s", unit(done), unit(total));
         if self.terminal {
-            eprint!("\r{text}");
+            eprint!("\r{what} {} {amount}\x1b[K", bar(done, total));
             // Without a terminal to write to there is nothing to show.
             let _ = io::stderr().flush();
         } else {
-            eprintln!("{text}");
+            eprintln!("{what}: {amount}");
         }
     }
 
@@ -103,6 +118,21 @@ impl Meter {
             eprint!("\r\x1b[K");
         }
     }
+}
+
+/// Twenty cells, those of the share that is done filled.
+fn bar(done: u64, total: u64) -> String {
+    const CELLS: u64 = 20;
+    let filled = (done.min(total).saturating_mul(CELLS) / total.max(1)) as usize;
+    format!("[{:<20}]", "#".repeat(filled))
+}
+
+/// Downloads a model of the hub that is not on this machine, and shows how far it is.
+pub(crate) fn fetch(model: &Path, revision: Option<&str>) -> Result<(), Error> {
+    let meter = Meter::new();
+    let fetched = eitri::fetch(model, revision, &|progress| meter.downloading(progress));
+    meter.clear();
+    fetched
 }
 
 /// Shows bytes with a unit that leaves few digits.
@@ -128,6 +158,14 @@ pub(crate) fn parameters(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bar_is_as_wide_at_any_share() {
+        assert_eq!(bar(0, 10), "[                    ]");
+        assert_eq!(bar(5, 10), "[##########          ]");
+        assert_eq!(bar(12, 10), "[####################]");
+        assert_eq!(bar(0, 0).len(), 22);
+    }
 
     #[test]
     fn numbers_are_short() {

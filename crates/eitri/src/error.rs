@@ -7,6 +7,8 @@ use eitri_models::ModelError;
 use eitri_runner::RunnerError;
 use eitri_text::TextError;
 
+use crate::HubError;
+
 /// What can go wrong with an engine. Messages name the file, field or setting at fault.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,9 @@ pub enum Error {
         /// The command that would fetch it, when there is one.
         fetched_by: Option<&'static str>,
     },
+    /// A model of the hub is not in its cache and cannot be downloaded.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A setting out of range.
     #[error("{setting} must be {expected}, got {value}")]
     Setting {
@@ -114,11 +119,10 @@ impl Error {
             Self::ModelNotFound { fetched_by: Some(command), .. } => {
                 Some(format!("`{command}` fetches it"))
             }
-            Self::ModelNotFound { .. } => Some(
-                "give a directory, a .gguf file, or a hub id that lies in the local Hugging Face \
-                 cache; nothing is downloaded"
-                    .to_owned(),
-            ),
+            Self::ModelNotFound { .. } => {
+                Some("give a directory, a .gguf file or a hub id such as ORG/NAME".to_owned())
+            }
+            Self::Hub(error) => error.hint(),
             Self::OutputExists { .. } => Some("give --force to replace it".to_owned()),
             Self::NoChatTemplate => Some("give one with --chat-template".to_owned()),
             Self::Text(TextError::NoTokenizer { .. }) => {

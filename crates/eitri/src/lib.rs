@@ -57,6 +57,7 @@ mod defaults;
 mod engine;
 mod error;
 mod generation;
+mod hub;
 mod info;
 mod options;
 mod prompt;
@@ -71,10 +72,12 @@ pub use defaults::{GenerationSource, SamplingDefaults};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::{BlockingGeneration, Completion, Finish, FinishReason, Generation, Piece};
+pub use hub::{DownloadProgress, HubError};
 pub use info::ModelInfo;
 pub use options::GenerationOptions;
 pub use prompt::{Message, Prompt, Role};
 pub use quantize::{QuantizeOptions, QuantizeReport, quantize};
+pub use resolve::fetch;
 
 pub use eitri_engine::{
     EngineHandle, EngineStats, GeneratedToken, SchedulingPolicy, TokenId, TokenLogprobs, TokenUsage,

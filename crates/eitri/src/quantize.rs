@@ -56,7 +56,7 @@ pub fn quantize(
     if options.out.exists() && !options.overwrite {
         return Err(Error::OutputExists { path: options.out.clone() });
     }
-    let location = Places::of_environment().locate(model, options.revision.as_deref())?;
+    let location = Places::of_environment().locate(model, options.revision.as_deref(), &|_| {})?;
     let files = location.open()?;
     let mut notes = Vec::new();
     let tokenizer = match vocabulary(&files)? {

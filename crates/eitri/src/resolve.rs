@@ -1,13 +1,16 @@
 //! Where a model lies that was given as a path, a hub id or a short name.
 
 use std::{
-    env, fs,
+    env,
     path::{Path, PathBuf},
 };
 
 use eitri_models::{EmbeddedModel, ModelFiles};
 
-use crate::{Error, bundled};
+use crate::{
+    DownloadProgress, Error, bundled,
+    hub::{Hub, HubId},
+};
 
 /// A model that this repository has or fetches, known by a short name.
 struct Known {
@@ -68,31 +71,33 @@ impl Location {
 /// Where models are looked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places {
-    /// The Hugging Face cache: the folder that holds `models--ORG--NAME`.
-    hub_cache: Option<PathBuf>,
+    /// The Hugging Face hub and its cache.
+    hub: Option<Hub>,
     /// Folders that may be this repository.
     roots: Vec<PathBuf>,
 }
 
 impl Places {
-    /// The places that the environment names: `HF_HUB_CACHE`, `HF_HOME` or `~/.cache/huggingface`
-    /// for hub ids; the working directory and the folders around the program for short names.
+    /// The places that the environment names: the variables of the Hugging Face hub, and for short
+    /// names the working directory and the folders around the program.
     pub(crate) fn of_environment() -> Self {
-        let variable =
-            |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let hub_cache = variable("HF_HUB_CACHE")
-            .or_else(|| variable("HF_HOME").map(|home| home.join("hub")))
-            .or_else(|| variable("HOME").map(|home| home.join(".cache/huggingface/hub")));
+        let hub = Hub::from_variables(|name| env::var_os(name));
         let mut roots = vec![PathBuf::from(".")];
         if let Ok(program) = env::current_exe() {
             // From target/PROFILE or target/PROFILE/examples up to the workspace.
             roots.extend(program.ancestors().skip(1).take(5).map(Path::to_owned));
         }
-        Self { hub_cache, roots }
+        Self { hub, roots }
     }
 
-    /// Finds `model`; whatever exists under that path comes first.
-    pub(crate) fn locate(&self, model: &Path, revision: Option<&str>) -> Result<Location, Error> {
+    /// Finds `model`; whatever exists under that path comes first. What is only on the hub is
+    /// downloaded.
+    pub(crate) fn locate(
+        &self,
+        model: &Path,
+        revision: Option<&str>,
+        on_download: &dyn Fn(DownloadProgress<'_>),
+    ) -> Result<Location, Error> {
         if model.exists() {
             return Ok(Location::at(model.to_owned(), None));
         }
@@ -108,49 +113,38 @@ impl Places {
                 return Ok(Location::at(path.clone(), Some(name)));
             }
             fetched_by = known.command;
-        } else if let (Some(folder), Some(cache)) = (hub_folder(name), &self.hub_cache) {
-            let folder = cache.join(folder);
-            if let Some(path) = snapshot(&folder, revision) {
-                return Ok(Location::at(path, Some(name)));
-            }
-            looked_in.push(folder);
+        } else if let (Some(id), Some(hub)) = (HubId::parse(name), &self.hub) {
+            return Ok(Location::at(hub.locate(&id, revision, on_download)?, Some(name)));
         }
         let model = model.display().to_string();
         Err(Error::ModelNotFound { model, looked_in_paths: looked_in, fetched_by })
     }
 }
 
-/// The cache's folder for a hub id; `None` for what cannot be one.
-fn hub_folder(id: &str) -> Option<String> {
-    let (organisation, name) = id.split_once('/')?;
-    let is_name = |part: &str| {
-        let is_known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(is_known)
-    };
-    (is_name(organisation) && is_name(name)).then(|| format!("models--{organisation}--{name}"))
-}
-
-/// The snapshot of a branch, tag or commit; without one, of `main`, or the only one there is.
-fn snapshot(folder: &Path, revision: Option<&str>) -> Option<PathBuf> {
-    let snapshots = folder.join("snapshots");
-    let named = |revision: &str| {
-        let commit = fs::read_to_string(folder.join("refs").join(revision)).ok();
-        let path = snapshots.join(commit.as_deref().map_or(revision, str::trim));
-        path.is_dir().then_some(path)
-    };
-    if let Some(revision) = revision {
-        return named(revision);
-    }
-    named("main").or_else(|| {
-        let mut all = snapshots.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-        let only = all.next()?;
-        all.next().is_none().then_some(only)
-    })
+/// Downloads a model of the hub that is not on this machine, so that [`crate::EngineBuilder::plan`]
+/// finds it there. Does nothing for any other model, or when it is there already. `progress` is
+/// called when more of it has arrived; a process that ends meanwhile loses nothing: the next call
+/// goes on where it stopped.
+///
+/// # Errors
+/// When the model is not found, the hub cannot be reached or refuses it, or the disk is full.
+pub fn fetch(
+    model: &Path,
+    revision: Option<&str>,
+    progress: &dyn Fn(DownloadProgress<'_>),
+) -> Result<(), Error> {
+    Places::of_environment().locate(model, revision, progress).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn locate(places: &Places, model: &Path, revision: Option<&str>) -> Result<Location, Error> {
+        places.locate(model, revision, &|_| {})
+    }
 
     fn write(path: &Path) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -158,7 +152,12 @@ mod tests {
     }
 
     fn places(root: &Path) -> Places {
-        Places { hub_cache: Some(root.join("hub")), roots: vec![root.to_owned()] }
+        let variable = |name: &str| match name {
+            "HF_HOME" => Some(root.into()),
+            "HF_HUB_OFFLINE" => Some("1".into()),
+            _ => None,
+        };
+        Places { hub: Hub::from_variables(variable), roots: vec![root.to_owned()] }
     }
 
     #[test]
@@ -166,7 +165,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("x.gguf");
         write(&file);
-        let found = places(root.path()).locate(&file, None).unwrap();
+        let found = locate(&places(root.path()), &file, None).unwrap();
         assert_eq!((found.path(), found.name.as_deref()), (Some(file.as_path()), None));
     }
 
@@ -177,29 +176,32 @@ mod tests {
         let folder = root.path().join("hub/models--Qwen--Qwen3-0.6B");
         let id = Path::new("Qwen/Qwen3-0.6B");
         write(&folder.join("snapshots/abc/config.json"));
-        let only = places.locate(id, None).unwrap();
+        assert!(locate(&places, id, None).is_err(), "no weights");
+        write(&folder.join("snapshots/abc/model.safetensors"));
+        let only = locate(&places, id, None).unwrap();
         assert_eq!(only.path(), Some(folder.join("snapshots/abc").as_path()));
         assert_eq!(only.name.as_deref(), Some("Qwen/Qwen3-0.6B"));
         write(&folder.join("snapshots/c0ffee/config.json"));
-        assert!(places.locate(id, None).is_err(), "two snapshots and no refs/main");
+        write(&folder.join("snapshots/c0ffee/model.safetensors"));
+        assert!(locate(&places, id, None).is_err(), "two snapshots and no refs/main");
         write(&folder.join("refs/main"));
-        let main = places.locate(id, None).unwrap();
+        let main = locate(&places, id, None).unwrap();
         assert_eq!(main.path(), Some(folder.join("snapshots/c0ffee").as_path()));
-        let old = places.locate(id, Some("abc")).unwrap();
+        let old = locate(&places, id, Some("abc")).unwrap();
         assert_eq!(old.path(), Some(folder.join("snapshots/abc").as_path()));
-        assert!(places.locate(id, Some("v2")).is_err());
+        assert!(locate(&places, id, Some("v2")).is_err());
     }
 
     #[test]
     fn a_short_name_that_is_not_there_says_how_to_get_it() {
         let root = tempfile::tempdir().unwrap();
         let places = places(root.path());
-        let error = places.locate(Path::new("smollm2"), None).unwrap_err();
+        let error = locate(&places, Path::new("smollm2"), None).unwrap_err();
         assert!(error.to_string().contains("smollm2-135m-instruct-q4_1.gguf"), "{error}");
         assert_eq!(error.hint().unwrap(), "`cargo xtask models smollm2` fetches it");
         let file = root.path().join("local/models/smollm2-135m-instruct-q4_1.gguf");
         write(&file);
-        let found = places.locate(Path::new("smollm2"), None).unwrap();
+        let found = locate(&places, Path::new("smollm2"), None).unwrap();
         assert_eq!((found.path(), found.name.as_deref()), (Some(file.as_path()), Some("smollm2")));
     }
 
@@ -207,11 +209,11 @@ mod tests {
     #[test]
     fn the_bundled_model_is_found_unless_something_has_its_name() {
         let root = tempfile::tempdir().unwrap();
-        let found = places(root.path()).locate(Path::new("robot"), None).unwrap();
+        let found = locate(&places(root.path()), Path::new("robot"), None).unwrap();
         assert!(matches!(found.source, Source::Bundled(model) if model.name == "robot"));
         write(&root.path().join("robot"));
         let file = root.path().join("robot");
-        let found = places(root.path()).locate(&file, None).unwrap();
+        let found = locate(&places(root.path()), &file, None).unwrap();
         assert_eq!(found.path(), Some(file.as_path()));
     }
 
@@ -224,10 +226,8 @@ mod tests {
             ("Qwen/Qwen3-8B", "models--Qwen--Qwen3-8B"),
             ("../up/x", "../up/x"),
         ] {
-            let error = places.locate(Path::new(model), None).unwrap_err().to_string();
+            let error = locate(&places, Path::new(model), None).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
-        assert_eq!(hub_folder("../x"), None);
-        assert_eq!(hub_folder("a/b/c"), None);
     }
 }

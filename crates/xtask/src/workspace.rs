@@ -16,17 +16,34 @@ pub(crate) fn root() -> PathBuf {
 
 /// What `cargo metadata` says, resolved for all features.
 pub(crate) fn metadata() -> Result<Value> {
+    let output = cargo(&["metadata", "--format-version", "1", "--locked"])?;
+    serde_json::from_slice(&output).context("cargo metadata printed no JSON")
+}
+
+/// Names of the packages that are built for any target, some more than once. `cargo metadata` also
+/// has packages that a feature of another one mentions and that nothing builds.
+pub(crate) fn built_packages() -> Result<Vec<String>> {
+    let listing = ["--target", "all", "--edges", "all", "--prefix", "none", "--format", "{p}"];
+    let output =
+        cargo(&[&["tree", "--workspace", "--all-features", "--locked"][..], &listing].concat())?;
+    let lines = String::from_utf8(output)?;
+    Ok(lines.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
+}
+
+/// What a command of cargo prints.
+fn cargo(arguments: &[&str]) -> Result<Vec<u8>> {
     let output = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["metadata", "--format-version", "1", "--locked"])
+        .args(arguments)
         .current_dir(root())
         .output()
-        .context("cannot run cargo metadata")?;
+        .with_context(|| format!("cannot run cargo {}", arguments.join(" ")))?;
     ensure!(
         output.status.success(),
-        "cargo metadata failed: {}",
+        "cargo {} failed: {}",
+        arguments.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout).context("cargo metadata printed no JSON")
+    Ok(output.stdout)
 }
 
 /// Files that git tracks or would add, relative to the root.

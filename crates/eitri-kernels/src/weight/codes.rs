@@ -17,22 +17,36 @@ const fn section_bytes<const BITS: usize>(layout: Layout) -> usize {
     4 * BITS * 2 * layout.lanes
 }
 
-/// Writes the codes of row `r` into a zeroed section of `LOW` and one of `HIGH` bits (0: none).
+/// Writes the codes of row `r` into a section of `LOW` and one of `HIGH` bits (0: none).
 pub(super) fn put<const LOW: usize, const HIGH: usize>(
     layout: Layout,
     r: usize,
     sections: &mut [u8],
     code: impl Fn(usize) -> u8,
 ) {
+    let codes: [u8; GROUP] = std::array::from_fn(code);
     let (low, high) = sections.split_at_mut(section_bytes::<LOW>(layout));
-    for k in 0..GROUP {
-        let code = code(k);
-        let (at, shift) = place::<LOW>(layout, r, k);
-        low[at] |= (code & ((1 << LOW) - 1)) << shift;
-        if HIGH > 0 {
-            let (at, shift) = place::<HIGH>(layout, r, k);
-            high[at] |= code >> LOW << shift;
-        }
+    put_bits::<LOW>(layout, r, low, &codes, 0);
+    if HIGH > 0 {
+        put_bits::<HIGH>(layout, r, high, &codes, LOW);
+    }
+}
+
+/// Writes `BITS` bits of each code, from bit `shift` on: four codes at a time, and a cell once.
+fn put_bits<const BITS: usize>(
+    layout: Layout,
+    r: usize,
+    section: &mut [u8],
+    codes: &[u8; GROUP],
+    shift: usize,
+) {
+    let mask = 0x0101_0101 * ((1 << BITS) - 1);
+    for (vector, codes) in codes.as_chunks::<4>().0.chunks_exact(8 / BITS).enumerate() {
+        let cell = codes.iter().enumerate().fold(0, |cell, (place, &codes)| {
+            cell | (u32::from_le_bytes(codes) >> shift & mask) << (BITS * place)
+        });
+        let at = layout.cell(r, BITS, vector);
+        section[at..at + 4].copy_from_slice(&cell.to_le_bytes());
     }
 }
 

@@ -4,7 +4,7 @@
 
 use half::{bf16, f16};
 
-use super::{FormatSpec, Layout};
+use super::{FormatSpec, Layout, strip::put_halves};
 
 pub(super) static F32: FormatSpec = FormatSpec {
     name: "f32",
@@ -12,6 +12,7 @@ pub(super) static F32: FormatSpec = FormatSpec {
     row_bytes: |k| 4 * k,
     strip_bytes: |layout, k| 4 * k * layout.rows(),
     pack_row: |layout, row, r, strip| pack_single::<4>(layout, row, r, strip),
+    pack_strip: None,
     unpack: |layout, strip, r, k0, out| {
         unpack_single(layout, strip, r, k0, out, f32::from_le_bytes);
     },
@@ -24,6 +25,7 @@ pub(super) static F16: FormatSpec = FormatSpec {
     row_bytes: |k| 2 * k,
     strip_bytes: |layout, k| 2 * k * layout.rows(),
     pack_row: |layout, row, r, strip| pack_single::<2>(layout, row, r, strip),
+    pack_strip: Some(put_halves),
     unpack: |layout, strip, r, k0, out| {
         unpack_single(layout, strip, r, k0, out, |b| f16::from_le_bytes(b).to_f32());
     },
@@ -36,6 +38,7 @@ pub(super) static BF16: FormatSpec = FormatSpec {
     row_bytes: |k| 2 * k,
     strip_bytes: |layout, k| 2 * k * layout.rows(),
     pack_row: |layout, row, r, strip| pack_single::<2>(layout, row, r, strip),
+    pack_strip: Some(put_halves),
     unpack: |layout, strip, r, k0, out| {
         unpack_single(layout, strip, r, k0, out, |b| bf16::from_le_bytes(b).to_f32());
     },

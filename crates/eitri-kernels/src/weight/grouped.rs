@@ -8,7 +8,13 @@
 
 use half::{bf16, f16};
 
-use super::{FormatSpec, GROUP, Layout, int4::nibble_at, int8::cell_byte, minifloat};
+use super::{
+    FormatSpec, GROUP, Layout,
+    int4::{self, nibble_at, put_nibbles},
+    int8::{self, cell_byte, put_bytes},
+    minifloat,
+    strip::{self, ROWS, Rows},
+};
 
 /// Codes with a scale, and perhaps a zero, for each group of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,6 +133,19 @@ impl Codes {
         if self.bytes(2) == 1 { codes[k / 2] >> (4 * (k % 2)) & 15 } else { codes[k] }
     }
 
+    /// Writes 32 codes of row `r`, as a canonical row has them, into their section.
+    fn put(self, layout: Layout, r: usize, codes: &[u8], section: &mut [u8]) {
+        match self {
+            Self::U4 | Self::U4Zero => put_nibbles(layout, r, codes, section),
+            Self::I8 | Self::I8Zero => put_bytes(layout, r, codes, section),
+            // A byte of the row stands beside those of other rows.
+            Self::E4m3 => {
+                let places = section.chunks_exact_mut(layout.rows());
+                places.zip(codes).for_each(|(place, &code)| place[r] = code);
+            }
+        }
+    }
+
     /// Byte and shift of code `k` of row `r` in a section of 32 k.
     fn place(self, layout: Layout, r: usize, k: usize) -> (usize, u32) {
         match self {
@@ -200,13 +219,42 @@ impl Grouped {
             if self.codes.has_zero() {
                 block[bytes * rows + r] = zeros[g];
             }
+            let codes = &codes[self.codes.bytes(size) * g..self.codes.bytes(size) * (g + 1)];
+            let section_bytes = self.codes.bytes(GROUP);
             let sections = &mut block[self.codes_offset(rows)..];
-            for (s, section) in
-                sections.chunks_exact_mut(rows * self.codes.bytes(GROUP)).enumerate()
-            {
-                for k in 0..GROUP {
-                    let (at, shift) = self.codes.place(layout, r, k);
-                    section[at] |= self.codes.canonical(codes, g * size + s * GROUP + k) << shift;
+            let sections = sections.chunks_exact_mut(rows * section_bytes);
+            for (section, codes) in sections.zip(codes.chunks_exact(section_bytes)) {
+                self.codes.put(layout, r, codes, section);
+            }
+        }
+    }
+
+    fn pack_strip(self, rows: &Rows<'_>, strip: &mut [u8]) {
+        let (size, bytes) = (self.group.size(), self.scale.bytes());
+        let groups = rows[0].len() / self.group_bytes();
+        let (code_bytes, section_bytes) = (self.codes.bytes(size), self.codes.bytes(GROUP));
+        for (g, block) in strip.chunks_exact_mut(ROWS * self.group_bytes()).enumerate() {
+            let (head, sections) = block.split_at_mut(self.codes_offset(ROWS));
+            let (scales, zeros) = head.split_at_mut(bytes * ROWS);
+            let from = groups * code_bytes + bytes * g;
+            for (scale, row) in scales.chunks_exact_mut(bytes).zip(rows) {
+                scale.copy_from_slice(&row[from..from + bytes]);
+            }
+            for (zero, row) in zeros.iter_mut().zip(rows) {
+                *zero = row[groups * (code_bytes + bytes) + g];
+            }
+            for (s, section) in sections.chunks_exact_mut(ROWS * section_bytes).enumerate() {
+                let at = g * code_bytes + s * section_bytes;
+                match self.codes {
+                    Codes::U4 | Codes::U4Zero => {
+                        strip::put_cells::<{ GROUP / 8 }>(rows, at, section, int4::cell);
+                    }
+                    Codes::I8 | Codes::I8Zero => {
+                        strip::put_cells::<{ GROUP / 4 }>(rows, at, section, int8::cell);
+                    }
+                    Codes::E4m3 => {
+                        strip::put_bytes(rows, at, section_bytes, section);
+                    }
                 }
             }
         }
@@ -273,6 +321,7 @@ impl<const INDEX: usize> Spec<INDEX> {
             k / Self::FORMAT.group.size() * Self::FORMAT.group_bytes() * layout.rows()
         },
         pack_row: |layout, row, r, strip| Self::FORMAT.pack_row(layout, row, r, strip),
+        pack_strip: Some(|rows, strip| Self::FORMAT.pack_strip(rows, strip)),
         unpack: |layout, strip, r, k0, out| Self::FORMAT.unpack(layout, strip, r, k0, out),
         dequantise_row: |row, out| Self::FORMAT.dequantise_row(row, out),
     };

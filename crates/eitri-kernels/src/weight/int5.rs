@@ -12,6 +12,7 @@ pub(super) static U5: FormatSpec = FormatSpec {
     row_bytes: |k| k / GROUP * group_bytes::<1>(),
     strip_bytes: |layout, k| k / GROUP * layout.rows() * group_bytes::<1>(),
     pack_row: pack_row::<1>,
+    pack_strip: None,
     unpack: unpack::<1>,
     dequantise_row: dequantise_row::<1>,
 };
@@ -22,6 +23,7 @@ pub(super) static U5_MIN: FormatSpec = FormatSpec {
     row_bytes: |k| k / GROUP * group_bytes::<2>(),
     strip_bytes: |layout, k| k / GROUP * layout.rows() * group_bytes::<2>(),
     pack_row: pack_row::<2>,
+    pack_strip: None,
     unpack: unpack::<2>,
     dequantise_row: dequantise_row::<2>,
 };

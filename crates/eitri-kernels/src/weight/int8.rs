@@ -4,7 +4,10 @@
 //! 0, 2, 1, 3, so that the even and the odd bytes of a vector each widen to 16-bit pairs of
 //! neighbouring k with shifts alone.
 
-use super::{FormatSpec, GROUP, Layout, f16_at};
+use super::{
+    FormatSpec, GROUP, Layout, f16_at,
+    strip::{ROWS, Rows, put_cells},
+};
 
 pub(super) static I8: FormatSpec = FormatSpec {
     name: "i8 g32",
@@ -12,11 +15,12 @@ pub(super) static I8: FormatSpec = FormatSpec {
     row_bytes: |k| k + k / GROUP * 2,
     strip_bytes: |layout, k| k / GROUP * block_bytes(layout),
     pack_row,
+    pack_strip: Some(pack_strip),
     unpack,
     dequantise_row,
 };
 
-/// Place of k 0, 1, 2, 3 in a cell.
+/// Place of k 0, 1, 2, 3 in a cell, and the k at place 0, 1, 2, 3.
 const ORDER: [usize; 4] = [0, 2, 1, 3];
 
 fn block_bytes(layout: Layout) -> usize {
@@ -32,14 +36,38 @@ pub(super) fn cell_byte(layout: Layout, r: usize, k: usize) -> usize {
     layout.cell(r, GROUP / 4, k / 4) + ORDER[k % 4]
 }
 
+/// Writes the codes of row `r` into a section.
+pub(super) fn put_bytes(layout: Layout, r: usize, codes: &[u8], section: &mut [u8]) {
+    for (vector, codes) in codes.as_chunks::<4>().0.iter().enumerate() {
+        let at = layout.cell(r, GROUP / 4, vector);
+        section[at..at + 4].copy_from_slice(&ORDER.map(|k| codes[k]));
+    }
+}
+
 fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     let groups = row.len() / (GROUP + 2);
     let (codes, scales) = row.split_at(groups * GROUP);
     for (g, block) in strip.chunks_exact_mut(block_bytes(layout)).enumerate() {
         block[2 * r..2 * r + 2].copy_from_slice(&scales[2 * g..2 * g + 2]);
-        for (k, &code) in codes[g * GROUP..(g + 1) * GROUP].iter().enumerate() {
-            block[code_at(layout, r, k)] = code;
+        let section = &mut block[2 * layout.rows()..];
+        put_bytes(layout, r, &codes[g * GROUP..(g + 1) * GROUP], section);
+    }
+}
+
+/// Four codes as a cell.
+pub(super) fn cell(codes: u32) -> u32 {
+    codes & 0xFF00_00FF | codes >> 8 & 0xFF00 | (codes & 0xFF00) << 8
+}
+
+fn pack_strip(rows: &Rows<'_>, strip: &mut [u8]) {
+    let groups = rows[0].len() / (GROUP + 2);
+    for (g, block) in strip.chunks_exact_mut(ROWS * (GROUP + 2)).enumerate() {
+        let (scales, section) = block.split_at_mut(2 * ROWS);
+        let from = groups * GROUP + 2 * g;
+        for (scale, row) in scales.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
+            scale.copy_from_slice(&row[from..from + 2]);
         }
+        put_cells::<{ GROUP / 4 }>(rows, g * GROUP, section, cell);
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) static IQ4_NL: FormatSpec = FormatSpec {
     row_bytes: |k| k / GROUP * 18,
     strip_bytes: |layout, k| k / GROUP * layout.rows() * 18,
     pack_row: nl_pack_row,
+    pack_strip: None,
     unpack: nl_unpack,
     dequantise_row: nl_dequantise_row,
 };
@@ -26,6 +27,7 @@ pub(super) static IQ4_XS: FormatSpec = FormatSpec {
     row_bytes: |k| k / BLOCK * BLOCK_BYTES,
     strip_bytes: |layout, k| k / BLOCK * BLOCK_BYTES * layout.rows(),
     pack_row: xs_pack_row,
+    pack_strip: None,
     unpack: xs_unpack,
     dequantise_row: xs_dequantise_row,
 };

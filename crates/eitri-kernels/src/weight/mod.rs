@@ -18,6 +18,7 @@ mod q2k;
 mod q3k;
 mod q4k;
 mod q6k;
+mod strip;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -80,6 +81,8 @@ pub(crate) struct FormatSpec {
     strip_bytes: fn(Layout, k: usize) -> usize,
     /// Writes canonical `row` as row `r` of a zeroed strip.
     pack_row: fn(Layout, row: &[u8], r: usize, strip: &mut [u8]),
+    /// The same for all rows of a strip of [`strip::ROWS`], where that is faster.
+    pack_strip: Option<fn(&strip::Rows<'_>, strip: &mut [u8])>,
     /// Values of row `r` of a strip from `k0` (a multiple of the group) on.
     unpack: fn(Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]),
     /// Values of a canonical row: the definition of the format.
@@ -241,7 +244,7 @@ impl Weight {
         let failed: Mutex<Option<KernelError>> = Mutex::new(None);
         let packed = Disjoint::new(&mut data[offset..offset + bytes]);
         ctx.pool().for_ranges(strips * experts, strips_per_job(strip_bytes), |range| {
-            let mut row = vec![0; row_bytes];
+            let mut rows = vec![0; row_bytes * layout.rows()];
             for strip in range {
                 if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                     return;
@@ -249,13 +252,15 @@ impl Weight {
                 let (expert, s) = (strip / strips, strip % strips);
                 // SAFETY: each strip belongs to exactly one range.
                 let out = unsafe { packed.part(strip * strip_bytes..(strip + 1) * strip_bytes) };
-                for r in 0..layout.rows().min(n - s * layout.rows()) {
-                    if let Err(error) = source.row(expert * n + s * layout.rows() + r, &mut row) {
+                let first = s * layout.rows();
+                let rows = &mut rows[..row_bytes * layout.rows().min(n - first)];
+                for (r, row) in rows.chunks_exact_mut(row_bytes).enumerate() {
+                    if let Err(error) = source.row(expert * n + first + r, row) {
                         *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         return;
                     }
-                    (format.spec().pack_row)(layout, &row, r, out);
                 }
+                pack_rows(format.spec(), layout, rows, row_bytes, out);
             }
         })?;
         if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -347,6 +352,20 @@ impl Weight {
     pub(crate) fn with_strips<R>(&self, f: impl FnOnce(&[u8]) -> R) -> Result<R, KernelError> {
         let bytes = self.strip_bytes * self.strips() * self.experts;
         read::<u8, R>(&self.data, |data| f(&data[self.offset..self.offset + bytes]))
+    }
+}
+
+/// Packs the first rows of a strip, or all, which lie one after the other.
+fn pack_rows(spec: &FormatSpec, layout: Layout, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
+    if let Some(pack_strip) = spec.pack_strip
+        && strip::fits(layout)
+        && rows.len() == row_bytes * strip::ROWS
+    {
+        let rows = std::array::from_fn(|r| &rows[row_bytes * r..row_bytes * (r + 1)]);
+        return pack_strip(&rows, strip);
+    }
+    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+        (spec.pack_row)(layout, row, r, strip);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Strip group: the exponents of all rows, then the codes. Codes stand for twice their value
 //! ([`DOUBLED`]), which is an integer, and exponents for half of theirs.
 
-use super::{FormatSpec, GROUP, Layout, codes};
+use super::{FormatSpec, GROUP, Layout, codes, int4::put_nibbles};
 
 pub(super) static MXFP4: FormatSpec = FormatSpec {
     name: "mxfp4",
@@ -11,6 +11,7 @@ pub(super) static MXFP4: FormatSpec = FormatSpec {
     row_bytes: |k| k / GROUP * GROUP_BYTES,
     strip_bytes: |layout, k| k / GROUP * layout.rows() * GROUP_BYTES,
     pack_row,
+    pack_strip: None,
     unpack,
     dequantise_row,
 };
@@ -38,10 +39,7 @@ fn pack_row(layout: Layout, row: &[u8], r: usize, strip: &mut [u8]) {
     let (stored, exponents) = row.split_at(row.len() / GROUP_BYTES * 16);
     for (g, group) in strip.chunks_exact_mut(rows * GROUP_BYTES).enumerate() {
         group[r] = exponents[g];
-        codes::put::<4, 0>(layout, r, &mut group[rows..], |k| {
-            let k = g * GROUP + k;
-            stored[k / 2] >> (4 * (k % 2)) & 15
-        });
+        put_nibbles(layout, r, &stored[16 * g..16 * (g + 1)], &mut group[rows..]);
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) static NVFP4: FormatSpec = FormatSpec {
     row_bytes: |k| k / GROUP * GROUP_BYTES + 4,
     strip_bytes: |layout, k| layout.rows() * (k / GROUP * GROUP_BYTES + 4),
     pack_row,
+    pack_strip: None,
     unpack,
     dequantise_row,
 };

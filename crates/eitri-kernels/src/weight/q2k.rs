@@ -14,6 +14,7 @@ pub(super) static Q2K: FormatSpec = FormatSpec {
     row_bytes: |k| k / BLOCK * BLOCK_BYTES,
     strip_bytes: |layout, k| k / BLOCK * BLOCK_BYTES * layout.rows(),
     pack_row,
+    pack_strip: None,
     unpack,
     dequantise_row,
 };

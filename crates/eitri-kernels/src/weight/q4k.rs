@@ -15,6 +15,7 @@ pub(super) static Q4K: FormatSpec = FormatSpec {
     row_bytes: |k| k / BLOCK * block_bytes::<0>(),
     strip_bytes: |layout, k| k / BLOCK * block_bytes::<0>() * layout.rows(),
     pack_row: pack_row::<0>,
+    pack_strip: None,
     unpack: unpack::<0>,
     dequantise_row: dequantise_row::<0>,
 };
@@ -25,6 +26,7 @@ pub(super) static Q5K: FormatSpec = FormatSpec {
     row_bytes: |k| k / BLOCK * block_bytes::<1>(),
     strip_bytes: |layout, k| k / BLOCK * block_bytes::<1>() * layout.rows(),
     pack_row: pack_row::<1>,
+    pack_strip: None,
     unpack: unpack::<1>,
     dequantise_row: dequantise_row::<1>,
 };

@@ -7,7 +7,7 @@
 use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
 use super::{
-    Format,
+    Format, ggml_mxfp4,
     grouped::{ACTIVATION_SCALES, expect_shape, matrix_shape, not_finite, pass_over, stored},
 };
 use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
@@ -64,8 +64,7 @@ impl RowSource for Mxfp4Rows<'_> {
         let bytes = codes.len();
         codes.copy_from_slice(&self.weight.bytes[row * bytes..(row + 1) * bytes]);
         exponents.copy_from_slice(&self.scales.bytes[row * blocks..(row + 1) * blocks]);
-        // 255 is the NaN of e8m0.
-        if exponents.contains(&0xFF) {
+        if exponents.iter().any(|&exponent| exponent > ggml_mxfp4::LARGEST) {
             return Err(not_finite(&self.scales, row));
         }
         Ok(())

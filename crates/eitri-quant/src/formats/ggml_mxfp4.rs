@@ -13,7 +13,7 @@ pub(super) static FORMAT: Format = Format {
 };
 
 /// The largest exponent with which every code, up to 6, is a finite f32; 255 is NaN by definition.
-const LARGEST: u8 = 252;
+pub(super) const LARGEST: u8 = 252;
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     let (blocks, _) = stored.as_chunks::<{ Encoding::MXFP4.bytes }>();
@@ -24,6 +24,11 @@ fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
         *to = *exponent;
         finite &= *exponent <= LARGEST;
         regroup_nibbles(nibbles, codes);
+        // ggml has no minus zero: its values are integers.
+        for byte in codes {
+            *byte &= if *byte & 0x0F == 8 { 0xF0 } else { 0xFF };
+            *byte &= if *byte >> 4 == 8 { 0x0F } else { 0xFF };
+        }
     }
     finite
 }

@@ -12,8 +12,8 @@ use crate::console;
 
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
-    /// Directory, .gguf file, hub id in the local Hugging Face cache, or a short name: `robot`
-    /// (small, part of the program) or `smollm2` [default: robot]
+    /// Directory, .gguf file, hub id (ORG/NAME, ORG/NAME:TYPE, ORG/NAME/FILE.gguf), or a short
+    /// name: `robot` (small, part of the program) or `smollm2` [default: robot]
     #[arg(value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
 
@@ -146,6 +146,11 @@ impl EngineArgs {
         let builder = if self.max_num_seqs.is_none() { builder.max_num_seqs(1) } else { builder };
         let is_set = self.max_num_batched_tokens.is_some();
         if is_set { builder } else { builder.max_num_batched_tokens(STEP_TOKENS) }
+    }
+
+    /// Downloads a model of the hub that is not there.
+    pub(crate) fn fetch(&self) -> Result<(), Error> {
+        console::fetch(&self.model(), self.revision.as_deref())
     }
 
     /// The builder with all of these flags applied.

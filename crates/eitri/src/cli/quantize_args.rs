@@ -12,8 +12,7 @@ use super::quantity::parse_count;
 
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// Model with F32, F16 or BF16 weights: directory, .gguf file, hub id in the local Hugging Face
-    /// cache, or a short name
+    /// Model with F32, F16 or BF16 weights: directory, .gguf file, hub id or a short name
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 

@@ -39,7 +39,7 @@ const CHUNKED: &str = "prompts are always cut into chunks that ride with other r
 const NO_STRUCTURE: &str = "structured outputs are not supported yet; requests for them get a 400";
 const CHECKPOINT: &str =
     "the checkpoint says how it is quantised, and nothing is quantised at load";
-const NO_DOWNLOAD: &str = "nothing is downloaded";
+const HUB_VARIABLES: &str = "set HF_HUB_CACHE and HF_TOKEN in the environment instead";
 const CONFIG_JSON: &str = "change config.json instead";
 const NO_HEADER: &str = "this header is not sent yet";
 const MULTIPROCESS: &str = "there is one process";
@@ -67,7 +67,7 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("disable-log-requests", Nothing, Neutral("requests are not logged")),
     ("disable-uvicorn-access-log", Nothing, Neutral("requests are not logged")),
     ("distributed-executor-backend", One, Neutral(ONE_DEVICE)),
-    ("download-dir", One, Neutral(NO_DOWNLOAD)),
+    ("download-dir", One, Refused(HUB_VARIABLES)),
     ("enable-auto-tool-choice", Nothing, Neutral("see --tool-call-parser")),
     ("enable-expert-parallel", Nothing, Neutral(ONE_DEVICE)),
     ("enable-log-outputs", Nothing, Refused(LATER)),
@@ -87,7 +87,7 @@ const FLAGS: &[(&str, Takes, Verdict)] = &[
     ("h11-max-incomplete-event-size", One, Neutral("the HTTP stack is another one")),
     ("headless", Nothing, Refused(ONE_DEVICE)),
     ("hf-overrides", One, Refused(CONFIG_JSON)),
-    ("hf-token", One, Neutral(NO_DOWNLOAD)),
+    ("hf-token", One, Refused(HUB_VARIABLES)),
     ("io-processor-plugin", One, Refused(NO_PYTHON)),
     ("kv-events-config", One, Refused(NO_TRACES)),
     ("kv-offloading-size", One, Only(&["0", "0.0"], UNIFIED)),

@@ -22,6 +22,7 @@ const HELP: &str = "\
 Ctrl-C stops an answer; pressed twice at the prompt it leaves.";
 
 pub(crate) fn run(arguments: &ChatArgs) -> Result<()> {
+    arguments.engine.fetch()?;
     let builder = arguments.engine.for_one_user(arguments.engine.builder()?);
     let planned = builder.plan()?;
     let meter = Meter::new();

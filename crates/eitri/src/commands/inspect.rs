@@ -13,6 +13,7 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: &InspectArgs) -> Result<()> {
+    arguments.engine.fetch()?;
     let planned = arguments.engine.builder()?.plan()?;
     let inspection = Inspection::new(&planned, arguments)?;
     let text =

@@ -24,6 +24,7 @@ pub(crate) fn run(arguments: &QuantizeArgs) -> Result<()> {
         revision: arguments.revision.clone(),
         threads: arguments.threads,
     };
+    console::fetch(&arguments.model, arguments.revision.as_deref())?;
     let meter = Meter::new();
     let outcome = until_interrupted(|is_stopped| {
         eitri::quantize(&arguments.model, &options, &mut |progress| {

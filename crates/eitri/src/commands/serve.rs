@@ -30,6 +30,7 @@ const KNOWN_VARIABLES: [&str; 4] =
 
 pub(crate) fn run(arguments: &ServeArgs, start: Instant) -> Result<()> {
     note_unknown_variables();
+    arguments.engine.fetch()?;
     let planned = arguments.builder()?.plan()?;
     introduce(&planned);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -15,7 +15,7 @@ pub(crate) fn check_all() -> Result<()> {
     let mut violations = Vec::new();
     violations.extend(dependencies::edges(&metadata));
     violations.extend(dependencies::licences(&metadata));
-    violations.extend(dependencies::banned(&metadata));
+    violations.extend(dependencies::banned(&workspace::built_packages()?));
     violations.extend(files::too_long(&root, &files)?);
     violations.extend(files::absolute_paths(&root, &files)?);
     violations.extend(files::top_level(&files));
