@@ -13,12 +13,14 @@ use super::{
         pass_over, stored,
     },
 };
-use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
+use crate::{Checkpoint, Encoding, Matrix, QuantError, ScaleGroup, TensorView};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 /// Codes that share a scale in NVFP4.
-const NV_BLOCK: usize = 16;
+pub(super) const NV_BLOCK: usize = 16;
+/// How such matrices are called and scaled.
+pub(super) const NVFP4: (&str, ScaleGroup) = ("NVFP4", ScaleGroup::Inputs(NV_BLOCK));
 /// Codes that share a scale in MXFP4.
 const MX_BLOCK: usize = 32;
 
@@ -54,7 +56,13 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let format = grouping.format(Codes::E2m1, scales.kind());
     let tensors = vec![weight, scales.view];
-    Ok(Some(Matrix::from_rows(tensors, "MXFP4", format, [n, k], Box::new(rows))))
+    Ok(Some(Matrix::from_rows(
+        tensors,
+        ("MXFP4", ScaleGroup::Inputs(MX_BLOCK)),
+        format,
+        [n, k],
+        Box::new(rows),
+    )))
 }
 
 fn nvfp4<'a>(
@@ -92,7 +100,7 @@ fn nvfp4<'a>(
     }
     let rows = Nvfp4Rows { weight, scales, factor, k };
     let tensors = vec![weight, scales, whole];
-    Ok(Matrix::from_rows(tensors, "NVFP4", WeightFormat::Nvfp4, [n, k], Box::new(rows)))
+    Ok(Matrix::from_rows(tensors, NVFP4, WeightFormat::Nvfp4, [n, k], Box::new(rows)))
 }
 
 struct Nvfp4Rows<'a> {
