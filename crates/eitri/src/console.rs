@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eitri::{Error, ExportProgress, LoadProgress};
+use eitri::{Error, ExportProgress, LoadProgress, WriteProgress};
 use eitri_runner::RunnerError;
 use tracing_subscriber::EnvFilter;
 
@@ -79,6 +79,12 @@ impl Meter {
     pub(crate) fn writing(&self, progress: ExportProgress) {
         let ExportProgress { done, total } = progress;
         let text = |percent| format!("quantizing: {percent} % of {} weights", parameters(total));
+        self.show(done, total, text);
+    }
+
+    pub(crate) fn dequantizing(&self, progress: WriteProgress) {
+        let WriteProgress { done, total } = progress;
+        let text = |percent| format!("dequantizing: {percent} % of {} values", parameters(total));
         self.show(done, total, text);
     }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use eitri_kernels::Isa;
-use eitri_models::{ModelConfig, ModelFiles, WeightPlan};
+use eitri_models::{ModelConfig, ModelFiles, Published, UnusedTensors, WeightPlan};
 
 use crate::{Error, resolve::Location};
 
@@ -12,12 +12,15 @@ use crate::{Error, resolve::Location};
 pub struct ModelInfo {
     /// Hub id, short name, or the name of its directory or file.
     pub name: String,
-    /// Directory or GGUF file; `None` for the model that is part of the program.
+    /// Directory or GGUF file; `None` for a model that is part of the program, or only its
+    /// configuration is.
     pub path: Option<PathBuf>,
     /// Shape of the network.
     pub config: ModelConfig,
     /// Its matrices by kind: formats, shapes, bytes.
     pub weights: WeightPlan,
+    /// Tensors of its files that it does not use.
+    pub unused: UnusedTensors,
     /// Instruction set that its kernels use, such as `avx2`.
     pub instruction_set: &'static str,
 }
@@ -30,6 +33,23 @@ impl ModelInfo {
             name: location.name.unwrap_or_else(|| files.name().to_owned()),
             config: files.config().clone(),
             weights: files.weight_plan(isa)?,
+            unused: files.unused_tensors(),
+            instruction_set: isa.name(),
+        })
+    }
+
+    /// The facts about a published checkpoint that its configuration tells.
+    ///
+    /// # Errors
+    /// When the configuration does not tell them.
+    pub fn of_published(published: &Published) -> Result<Self, Error> {
+        let isa = Isa::detect();
+        Ok(Self {
+            name: published.describe(),
+            path: None,
+            config: published.config()?,
+            weights: published.weight_plan(isa)?,
+            unused: UnusedTensors::default(),
             instruction_set: isa.name(),
         })
     }

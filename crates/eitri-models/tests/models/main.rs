@@ -11,10 +11,13 @@
 mod support;
 
 mod damage;
+mod dequantise;
 mod export;
 mod packed;
 mod packed_damage;
 mod parity;
+mod published;
 mod quantised;
 mod robot;
 mod shapes;
+mod unused;
