@@ -29,23 +29,22 @@ pub(super) fn run(checkpoint: &Path, out: &Path, arguments: &InspectArgs) -> Res
 
 fn as_text(report: &DequantiseReport, out: &Path) -> String {
     let stored = report.stored.iter().map(|(name, count)| format!("{count} of {name}"));
-    let mut text = format!(
+    let written = format!(
         "{}: {}; tensors: {}",
         out.display(),
         bytes(report.file_bytes),
         stored.collect::<Vec<_>>().join(", ")
     );
-    for (pattern, count) in patterns(&report.left_out) {
-        text.push_str(&format!("\nleft out: {count:>5} {pattern}"));
-    }
-    text
+    let left_out = patterns(&report.left_out).into_iter();
+    let left_out = left_out.map(|(pattern, count)| format!("left out: {count:>5} {pattern}"));
+    [written].into_iter().chain(left_out).collect::<Vec<_>>().join("\n")
 }
 
 fn as_json(report: &DequantiseReport) -> String {
     let stored = report.stored.iter().map(|&(name, count)| (name.to_owned(), json!(count)));
     let value = json!({
         "file_bytes": report.file_bytes,
-        "tensors": serde_json::Map::from_iter(stored),
+        "tensors": stored.collect::<serde_json::Map<_, _>>(),
         "left_out": report.left_out,
     });
     format!("{value:#}")
