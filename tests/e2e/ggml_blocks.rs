@@ -8,6 +8,8 @@ use eitri_kernels::reference::Random;
 use eitri_quant::{Checkpoint, Encoding, Matrix};
 use eitri_tests::workspace;
 
+use crate::dequantize::dequantize;
+
 /// Number of each block type that is read, and where its blocks have f16 numbers.
 const TYPES: [(u32, &[usize]); 13] = [
     (2, &[0]),
@@ -88,6 +90,16 @@ fn values(path: &Path) -> Vec<f32> {
     all
 }
 
+/// The same of what the program writes.
+fn dequantized(path: &Path) -> Vec<f32> {
+    let tensors = dequantize(path, "f32");
+    assert_eq!(tensors.len(), TYPES.len());
+    TYPES
+        .iter()
+        .flat_map(|&(id, _)| tensors[Encoding::from_ggml(id).unwrap().name].clone())
+        .collect()
+}
+
 #[test]
 fn every_type_means_what_the_gguf_package_reads() {
     let python = workspace().join("local/python/bin/python");
@@ -95,7 +107,9 @@ fn every_type_means_what_the_gguf_package_reads() {
     let folder = tempfile::tempdir().unwrap();
     let (file, decoded) = (folder.path().join("blocks.gguf"), folder.path().join("blocks.f32"));
     write(&file);
-    let bytes: Vec<u8> = values(&file).into_iter().flat_map(f32::to_le_bytes).collect();
+    let (values, written) = (values(&file), dequantized(&file));
+    assert!(values.iter().map(|x| x.to_bits()).eq(written.iter().map(|x| x.to_bits())));
+    let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
     fs::write(&decoded, bytes).unwrap();
     let output = Command::new(python)
         .arg(workspace().join("tests/python/ggml_blocks_check.py"))

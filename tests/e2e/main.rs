@@ -3,7 +3,9 @@
 mod bad_input;
 mod clients;
 mod command_line;
+mod dequantize;
 mod ggml_blocks;
+mod inspect;
 mod llama_cpp;
 mod python_sdk;
 mod quantize;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     GenerationConfig, ModelConfig, ModelError, WeightPlan, config, weight_plan,
-    weights::{Naming, Weights},
+    weights::{Naming, Source, Weights},
 };
 
 const CONFIG: &str = "config.json";
@@ -93,6 +93,16 @@ pub struct EmbeddedModel {
     pub tokenizer: &'static [u8],
     /// `tokenizer_config.json`.
     pub tokenizer_config: Option<&'static [u8]>,
+}
+
+/// Names of the tensors of a checkpoint that the network does not use, sorted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnusedTensors {
+    /// Those that nothing here knows.
+    pub unknown: Vec<String>,
+    /// Those that belong to a weight and that its arithmetic does not need, such as scales of 8-bit
+    /// activations.
+    pub known: Vec<String>,
 }
 
 impl ModelFiles {
@@ -222,6 +232,16 @@ impl ModelFiles {
         self.weights().kv_scales()
     }
 
+    /// Tensors that loading leaves aside. Complete once [`Self::weight_plan`] has looked for all
+    /// that the network needs.
+    pub fn unused_tensors(&self) -> UnusedTensors {
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        UnusedTensors {
+            unknown: owned(self.checkpoint.unused()),
+            known: owned(self.checkpoint.passed_over()),
+        }
+    }
+
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
@@ -231,11 +251,12 @@ impl ModelFiles {
     }
 
     pub(crate) fn weights(&self) -> Weights<'_> {
-        Weights { checkpoint: &self.checkpoint, config: &self.config, naming: self.naming }
+        let source = Source::Checkpoint(&self.checkpoint);
+        Weights { source, config: &self.config, naming: self.naming }
     }
 }
 
-fn object(file: &str, json: &[u8]) -> Result<Map<String, Value>, ModelError> {
+pub(crate) fn object(file: &str, json: &[u8]) -> Result<Map<String, Value>, ModelError> {
     serde_json::from_slice(json)
         .map_err(|error| ModelError::Json { file: file.to_owned(), message: error.to_string() })
 }

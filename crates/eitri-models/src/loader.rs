@@ -6,7 +6,7 @@ use eitri_kernels::{Context, Weight};
 use eitri_quant::{Cursor, Linear, Matrix, QuantError};
 
 use crate::{
-    Model, ModelConfig, ModelError, ModelFiles,
+    Model, ModelConfig, ModelError, ModelFiles, UnusedTensors,
     decoder::Decoder,
     layers::Norm,
     weight_plan,
@@ -63,9 +63,12 @@ pub fn load(
         let loader = Loader { ctx, weights, cursor, progress, total_bytes, loaded: Cell::new(0) };
         Decoder::load(&loader, options.max_rows, options.max_positions)
     })?;
-    let unused = files.checkpoint().unused();
-    if !unused.is_empty() {
-        tracing::warn!(tensors = ?unused, "{} tensors of the checkpoint are not used", unused.len());
+    let UnusedTensors { unknown, known } = files.unused_tensors();
+    if !unknown.is_empty() {
+        tracing::warn!(tensors = ?unknown, "{} tensors of the checkpoint are not used", unknown.len());
+    }
+    if !known.is_empty() {
+        tracing::info!(tensors = ?known, "{} tensors, of activations or keys and values, are not needed", known.len());
     }
     Ok(Box::new(decoder))
 }

@@ -1,7 +1,7 @@
 //! What the weights will take, computed from headers alone.
 
 use eitri_kernels::{Isa, Weight, WeightFormat};
-use eitri_quant::{Linear, Matrix, QuantError, ReadOrder};
+use eitri_quant::{Linear, Matrix, QuantError, ReadOrder, ScaleGroup};
 
 use crate::{
     ModelError,
@@ -15,6 +15,8 @@ pub struct WeightPlanRow {
     pub kind: &'static str,
     /// How they are stored in the file, such as `Q4_1`.
     pub stored: &'static str,
+    /// Which of their values share a scale in the file.
+    pub scale_group: ScaleGroup,
     /// How they are packed.
     pub format: WeightFormat,
     /// Output rows.
@@ -29,8 +31,50 @@ pub struct WeightPlanRow {
     pub file_bytes: u64,
     /// Bytes of all in memory.
     pub memory_bytes: u64,
-    /// Bytes of them that decoding one token of one sequence reads.
-    pub bytes_per_token: u64,
+    /// How much of them a step reads.
+    pub share: ReadShare,
+}
+
+/// How much of its weights a decode step reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadShare {
+    /// Everything.
+    All,
+    /// Next to nothing: one row per token.
+    Rows,
+    /// The matrices of chosen experts, so many per token.
+    Experts(usize),
+}
+
+impl WeightPlanRow {
+    /// Experts that a step of `batch` sequences reads of each weight, on average if the choices of
+    /// tokens are independent and even: `E (1 - (1 - k/E)^batch)`. `None` for other weights.
+    pub fn distinct_experts(&self, batch: usize) -> Option<f64> {
+        let ReadShare::Experts(top_k) = self.share else { return None };
+        let experts = self.experts as f64;
+        Some(experts * (1.0 - (1.0 - top_k as f64 / experts).powf(batch as f64)))
+    }
+
+    /// Share of the bytes that a step of `batch` sequences, one token each, reads.
+    fn read(&self, batch: usize) -> f64 {
+        match self.share {
+            ReadShare::All => 1.0,
+            ReadShare::Rows => 0.0,
+            ReadShare::Experts(_) => {
+                self.distinct_experts(batch).unwrap_or_default() / self.experts as f64
+            }
+        }
+    }
+
+    /// Bytes in memory that a step of `batch` sequences, one token each, reads.
+    pub fn bytes_per_step(&self, batch: usize) -> u64 {
+        (self.memory_bytes as f64 * self.read(batch)).round() as u64
+    }
+
+    /// The same in bytes of the files.
+    pub fn file_bytes_per_step(&self, batch: usize) -> u64 {
+        (self.file_bytes as f64 * self.read(batch)).round() as u64
+    }
 }
 
 /// All matrices of a network, layer by layer kind.
@@ -51,35 +95,36 @@ impl WeightPlan {
         self.rows.iter().map(|row| row.memory_bytes).sum()
     }
 
-    /// Bytes of weights that decoding one token of one sequence reads.
-    pub fn bytes_per_token(&self) -> u64 {
-        self.rows.iter().map(|row| row.bytes_per_token).sum()
+    /// Bytes in memory that a step of `batch` sequences, one token each, reads.
+    pub fn bytes_per_step(&self, batch: usize) -> u64 {
+        self.rows.iter().map(|row| row.bytes_per_step(batch)).sum()
     }
 
-    fn add(&mut self, kind: &'static str, isa: Isa, matrix: &Matrix<'_>, share: Share) {
+    /// The same in bytes of the files.
+    pub fn file_bytes_per_step(&self, batch: usize) -> u64 {
+        self.rows.iter().map(|row| row.file_bytes_per_step(batch)).sum()
+    }
+
+    fn add(&mut self, kind: &'static str, isa: Isa, matrix: &Matrix<'_>, share: ReadShare) {
         let (format, n, k) = (matrix.format(), matrix.n(), matrix.k());
         let experts = matrix.experts();
         let memory = Weight::packed_bytes(isa, format, n, k, experts) as u64;
         let file = matrix.file_bytes() as u64;
-        let per_token = match share {
-            Share::All => memory,
-            Share::None => 0,
-            Share::Experts(top_k) => memory * top_k as u64 / experts as u64,
-        };
         let same = |row: &&mut WeightPlanRow| {
-            (row.kind, row.stored, row.format) == (kind, matrix.stored(), format)
+            (row.kind, row.stored, row.scale_group, row.format)
+                == (kind, matrix.stored(), matrix.scale_group(), format)
                 && (row.n, row.k, row.experts) == (n, k, experts)
         };
         if let Some(row) = self.rows.iter_mut().find(same) {
             row.count += 1;
             row.file_bytes += file;
             row.memory_bytes += memory;
-            row.bytes_per_token += per_token;
             return;
         }
         self.rows.push(WeightPlanRow {
             kind,
             stored: matrix.stored(),
+            scale_group: matrix.scale_group(),
             format,
             n,
             k,
@@ -87,18 +132,9 @@ impl WeightPlan {
             count: 1,
             file_bytes: file,
             memory_bytes: memory,
-            bytes_per_token: per_token,
+            share,
         });
     }
-}
-
-/// How much of a weight one token reads.
-#[derive(Clone, Copy)]
-enum Share {
-    All,
-    /// One row of the embedding table is next to nothing.
-    None,
-    Experts(usize),
 }
 
 /// Visits every matrix as loading will, in the same order, and reads none.
@@ -114,10 +150,10 @@ pub(crate) fn plan<'a>(
     let (plan, order) = (WeightPlan::default(), ReadOrder::default());
     let mut planner = Planner { plan, order, missing: Vec::new(), isa };
     if config.tie_word_embeddings {
-        planner.single("embedding and output", weights.embedding(), Share::All)?;
+        planner.single("embedding and output", weights.embedding(), ReadShare::All)?;
     } else {
-        planner.single("embedding", weights.embedding(), Share::None)?;
-        planner.group("output", weights.output().map(Vec::from_iter), Share::All)?;
+        planner.single("embedding", weights.embedding(), ReadShare::Rows)?;
+        planner.group("output", weights.output().map(Vec::from_iter), ReadShare::All)?;
     }
     for layer in 0..config.layers {
         planner.norm(weights.norm(Slot::AttentionNorm, layer))?;
@@ -126,23 +162,23 @@ pub(crate) fn plan<'a>(
             planner.norm(weights.norm(Slot::QueryNorm, layer))?;
             planner.norm(weights.norm(Slot::KeyNorm, layer))?;
         }
-        planner.group("attention q,k,v", weights.qkv(layer), Share::All)?;
-        planner.single("attention output", weights.attention_output(layer), Share::All)?;
+        planner.group("attention q,k,v", weights.qkv(layer), ReadShare::All)?;
+        planner.single("attention output", weights.attention_output(layer), ReadShare::All)?;
         match &config.moe {
             Some(moe) if moe.is_sparse(layer) => {
-                planner.single("router", weights.router(layer, moe), Share::All)?;
-                let share = Share::Experts(moe.top_k);
+                planner.single("router", weights.router(layer, moe), ReadShare::All)?;
+                let share = ReadShare::Experts(moe.top_k);
                 planner.single("experts gate,up", weights.expert_gate_up(layer, moe), share)?;
                 planner.single("experts down", weights.expert_down(layer, moe), share)?;
             }
             _ => {
-                planner.group("feed-forward gate,up", weights.gate_up(layer), Share::All)?;
-                planner.single("feed-forward down", weights.down(layer), Share::All)?;
+                planner.group("feed-forward gate,up", weights.gate_up(layer), ReadShare::All)?;
+                planner.single("feed-forward down", weights.down(layer), ReadShare::All)?;
             }
         }
     }
     planner.norm(weights.norm(Slot::OutputNorm, 0))?;
-    planner.finish(weights.checkpoint.name())
+    planner.finish(weights.source.name())
 }
 
 /// A plan in the making, and what was missing on the way.
@@ -170,7 +206,7 @@ impl<'a> Planner<'a> {
         &mut self,
         kind: &'static str,
         parts: Result<Vec<Matrix<'a>>, ModelError>,
-        share: Share,
+        share: ReadShare,
     ) -> Result<(), ModelError> {
         for part in Linear::fuse(self.present(parts)?.unwrap_or_default())? {
             self.plan.add(kind, self.isa, &part, share);
@@ -183,7 +219,7 @@ impl<'a> Planner<'a> {
         &mut self,
         kind: &'static str,
         matrix: Result<Matrix<'a>, ModelError>,
-        share: Share,
+        share: ReadShare,
     ) -> Result<(), ModelError> {
         self.group(kind, matrix.map(|matrix| vec![matrix]), share)
     }

@@ -42,6 +42,7 @@ struct Entry {
     shape: Vec<usize>,
     range: Range<usize>,
     used: AtomicBool,
+    passed_over: AtomicBool,
 }
 
 /// One tensor of a [`Checkpoint`].
@@ -127,6 +128,54 @@ impl Checkpoint {
         self.quantization.as_ref().is_some_and(QuantizationConfig::fp8_kv_cache)
     }
 
+    /// Opens a safetensors or GGUF file, or a directory with `model.safetensors`, an index and its
+    /// shards, any other safetensors files or one GGUF file, with the quantisation that JSON files
+    /// beside them declare. Neither need be a whole model.
+    ///
+    /// # Errors
+    /// When there is nothing of this, or it is damaged.
+    pub fn open(path: &Path) -> Result<Self, QuantError> {
+        let io = |error| QuantError::Io { path: path.to_owned(), error };
+        if path.metadata().map_err(io)?.is_file() {
+            return Self::open_file(path);
+        }
+        if path.join(INDEX).exists() || path.join(SINGLE).exists() {
+            let quantization = QuantizationConfig::beside(path)?;
+            return Ok(Self::open_safetensors(path)?.with_quantization(quantization));
+        }
+        let mut found = Vec::new();
+        for entry in path.read_dir().map_err(io)? {
+            found.push(entry.map_err(io)?.path());
+        }
+        found.sort_unstable();
+        let of = |end: &str| -> Vec<_> {
+            found.iter().filter(|p| p.extension().is_some_and(|e| e == end)).collect()
+        };
+        match (of("safetensors").as_slice(), of("gguf").as_slice()) {
+            ([], [file]) => Self::open_file(file),
+            ([], _) => Err(QuantError::NoWeights { directory: path.display().to_string() }),
+            (files, _) => {
+                let mut checkpoint = Self::default();
+                for file in files {
+                    checkpoint.add_safetensors(&file_name(file), FileBytes::map(file)?)?;
+                }
+                Ok(checkpoint.with_quantization(QuantizationConfig::beside(path)?))
+            }
+        }
+    }
+
+    fn open_file(path: &Path) -> Result<Self, QuantError> {
+        let bytes = FileBytes::map(path)?;
+        if bytes.as_slice().starts_with(&gguf::MAGIC) {
+            return Ok(Self::from_gguf(&file_name(path), bytes)?.0);
+        }
+        let mut checkpoint = Self::default();
+        checkpoint.add_safetensors(&file_name(path), bytes)?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let quantization = QuantizationConfig::beside(directory.unwrap_or(Path::new(".")))?;
+        Ok(checkpoint.with_quantization(quantization))
+    }
+
     /// What the configuration says about the tensors.
     pub(crate) fn quantization(&self) -> Option<&QuantizationConfig> {
         self.quantization.as_ref()
@@ -137,8 +186,7 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be mapped or is damaged.
     pub fn open_gguf(path: &Path) -> Result<(Self, Gguf), QuantError> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self::from_gguf(&name, FileBytes::map(path)?)
+        Self::from_gguf(&file_name(path), FileBytes::map(path)?)
     }
 
     /// Takes a GGUF file; `name` is for messages.
@@ -187,8 +235,8 @@ impl Checkpoint {
                 tensor: name,
             });
         }
-        let used = AtomicBool::new(false);
-        self.tensors.insert(name, Entry { file, encoding, shape, range, used });
+        let (used, passed_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        self.tensors.insert(name, Entry { file, encoding, shape, range, used, passed_over });
         Ok(())
     }
 
@@ -197,7 +245,7 @@ impl Checkpoint {
     /// # Errors
     /// [`QuantError::Missing`] when there is none of this name.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'_>, QuantError> {
-        let Some((name, entry)) = self.tensors.get_key_value(name) else {
+        let Some((name, entry)) = self.find(name) else {
             return Err(QuantError::Missing {
                 tensor: name.to_owned(),
                 checkpoint: self.name().to_owned(),
@@ -216,6 +264,17 @@ impl Checkpoint {
         })
     }
 
+    /// A file of one module may name its tensors without it: `.weight` is `weight` then.
+    fn find(&self, name: &str) -> Option<(&String, &Entry)> {
+        let bare = || self.tensors.get_key_value(name.strip_prefix('.')?);
+        self.tensors.get_key_value(name).or_else(bare)
+    }
+
+    /// The type of a tensor, which does not count as used for that.
+    pub(crate) fn peek(&self, name: &str) -> Option<Encoding> {
+        self.tensors.get(name).map(|entry| entry.encoding)
+    }
+
     /// Names of all tensors in the order of the files.
     pub fn names(&self) -> Vec<&str> {
         let mut entries: Vec<(&String, &Entry)> = self.tensors.iter().collect();
@@ -232,7 +291,7 @@ impl Checkpoint {
 
     /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.find(name).is_some()
     }
 
     /// A small dense vector as f32, for norms.
@@ -274,10 +333,30 @@ impl Checkpoint {
         Ok(if values.len() == count { values } else { vec![values[0]; count] })
     }
 
-    /// Names of tensors that nothing has asked for, sorted.
+    /// Takes note that a tensor, if it exists, is known and of no use here.
+    pub(crate) fn pass_over(&self, name: &str) {
+        if let Some((_, entry)) = self.find(name) {
+            entry.passed_over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Names of tensors that nothing has asked for and that are not known to be of no use, sorted.
     pub fn unused(&self) -> Vec<&str> {
-        let unused = self.tensors.iter().filter(|(_, entry)| !entry.used.load(Ordering::Relaxed));
-        let mut names: Vec<&str> = unused.map(|(name, _)| name.as_str()).collect();
+        self.without_use(false)
+    }
+
+    /// Names of tensors that are known and of no use, such as scales of activations, sorted.
+    pub fn passed_over(&self) -> Vec<&str> {
+        self.without_use(true)
+    }
+
+    fn without_use(&self, passed_over: bool) -> Vec<&str> {
+        let is_meant = |entry: &Entry| {
+            !entry.used.load(Ordering::Relaxed)
+                && entry.passed_over.load(Ordering::Relaxed) == passed_over
+        };
+        let entries = self.tensors.iter().filter(|(_, entry)| is_meant(entry));
+        let mut names: Vec<&str> = entries.map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         names
     }
@@ -317,4 +396,8 @@ fn floats(view: &TensorView<'_>) -> Result<Vec<f32>, QuantError> {
     } else {
         Err(QuantError::NotFinite { file: view.file.to_owned(), tensor: view.name.to_owned() })
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

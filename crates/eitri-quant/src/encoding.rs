@@ -1,5 +1,7 @@
 //! How single tensors are stored in files: names and sizes, of supported types and of others.
 
+use crate::ScaleGroup;
+
 /// A tensor type of GGUF or safetensors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Encoding {
@@ -20,6 +22,8 @@ impl Encoding {
     pub const F32: Self = Self::new("F32", 1, 4);
     /// IEEE half precision, little-endian.
     pub const F16: Self = Self::new("F16", 1, 2);
+    /// IEEE double precision, little-endian.
+    pub const F64: Self = Self::new("F64", 1, 8);
     /// The upper half of a single, little-endian.
     pub const BF16: Self = Self::new("BF16", 1, 2);
     /// 8-bit float with 4 exponent and 3 mantissa bits.
@@ -70,6 +74,16 @@ impl Encoding {
         (count / self.block).checked_mul(self.bytes)
     }
 
+    /// Which of its values share a scale.
+    pub fn scale_group(self) -> ScaleGroup {
+        match self {
+            Self::Q2_K | Self::Q3_K | Self::Q6_K => ScaleGroup::Inputs(16),
+            Self::Q4_K | Self::Q5_K | Self::IQ4_XS => ScaleGroup::Inputs(32),
+            Self { block: 1, .. } => ScaleGroup::Unscaled,
+            Self { block, .. } => ScaleGroup::Inputs(block),
+        }
+    }
+
     /// The type with this number in a GGUF file (`enum ggml_type`); retired numbers have none.
     pub fn from_ggml(id: u32) -> Option<Self> {
         GGML.iter().find(|(known, _)| *known == id).map(|&(_, encoding)| encoding)
@@ -78,6 +92,11 @@ impl Encoding {
     /// Its number in a GGUF file; `None` for types that only safetensors has.
     pub fn ggml_id(self) -> Option<u32> {
         GGML.iter().find(|(_, known)| *known == self).map(|&(id, _)| id)
+    }
+
+    /// Its name in a safetensors header; `None` for types that only GGUF has.
+    pub fn safetensors_name(self) -> Option<&'static str> {
+        SAFETENSORS.contains(&self).then_some(self.name)
     }
 
     /// The type with this name in a safetensors header.
@@ -114,7 +133,7 @@ const GGML: [(u32, Encoding); 35] = [
     (25, Encoding::new("I16", 1, 2)),
     (26, Encoding::new("I32", 1, 4)),
     (27, Encoding::new("I64", 1, 8)),
-    (28, Encoding::new("F64", 1, 8)),
+    (28, Encoding::F64),
     (29, Encoding::new("IQ1_M", 256, 56)),
     (30, Encoding::BF16),
     (34, Encoding::new("TQ1_0", 256, 54)),
@@ -130,7 +149,7 @@ const SAFETENSORS: [Encoding; 20] = [
     Encoding::F32,
     Encoding::F16,
     Encoding::BF16,
-    Encoding::new("F64", 1, 8),
+    Encoding::F64,
     Encoding::new("BOOL", 1, 1),
     Encoding::new("U8", 1, 1),
     Encoding::new("I8", 1, 1),

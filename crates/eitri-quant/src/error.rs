@@ -117,9 +117,9 @@ pub enum QuantError {
         /// Why.
         error: std::io::Error,
     },
-    /// A tensor type that no GGUF file can have, or that does not fill whole blocks.
+    /// A tensor type that files of a kind cannot have, or that does not fill whole blocks.
     #[error("tensor {tensor} of shape {shape:?} cannot be written as {encoding}")]
-    NotGguf {
+    NotStorable {
         /// The tensor.
         tensor: String,
         /// Its dimensions, outermost first.
@@ -127,6 +127,9 @@ pub enum QuantError {
         /// The type.
         encoding: &'static str,
     },
+    /// The caller stopped the writing of a file.
+    #[error("stopped before the file was complete; nothing was written")]
+    Stopped,
     /// A tensor got more or fewer bytes than its shape and type take.
     #[error("tensor {tensor} takes {expected} bytes, got {got}")]
     DataLength {

@@ -4,12 +4,13 @@ use std::{ops::Range, sync::Arc};
 
 use eitri_kernels::{KernelError, RowSource, WeightFormat};
 
-use crate::{Checkpoint, QuantError, TensorView, formats, stream::FileRange};
+use crate::{Checkpoint, QuantError, ScaleGroup, TensorView, formats, stream::FileRange};
 
 /// A matrix `[n, k]`, or `experts` of them, as a source of canonical rows.
 pub struct Matrix<'a> {
     name: String,
     stored: &'static str,
+    scales: ScaleGroup,
     format: WeightFormat,
     n: usize,
     k: usize,
@@ -63,6 +64,7 @@ impl<'a> Matrix<'a> {
         Ok(Self {
             name: tensor.name.to_owned(),
             stored: tensor.encoding.name,
+            scales: tensor.encoding.scale_group(),
             format,
             n,
             k,
@@ -77,7 +79,7 @@ impl<'a> Matrix<'a> {
     /// A matrix `[n, k]` whose rows are put together from several tensors; the first one names it.
     pub(crate) fn from_rows(
         tensors: Vec<TensorView<'a>>,
-        stored: &'static str,
+        (stored, scales): (&'static str, ScaleGroup),
         format: WeightFormat,
         [n, k]: [usize; 2],
         rows: Box<dyn RowSource + 'a>,
@@ -87,6 +89,7 @@ impl<'a> Matrix<'a> {
         Self {
             name,
             stored,
+            scales,
             format,
             n,
             k,
@@ -96,6 +99,18 @@ impl<'a> Matrix<'a> {
             rows,
             input_order: None,
         }
+    }
+
+    /// A matrix of which all is known but its values.
+    pub(crate) fn without_values(
+        name: String,
+        stored: (&'static str, ScaleGroup),
+        format: WeightFormat,
+        [experts, n, k]: [usize; 3],
+        file_bytes: usize,
+    ) -> Self {
+        let matrix = Self::from_rows(Vec::new(), stored, format, [n, k], Box::new(NoRows));
+        Self { name, experts, file_bytes, ..matrix }
     }
 
     /// The same matrix, whose column `j` belongs to input `order[j]`.
@@ -181,6 +196,11 @@ impl<'a> Matrix<'a> {
     /// Its type in the file.
     pub fn stored(&self) -> &'static str {
         self.stored
+    }
+
+    /// Which of its values share a scale in the file.
+    pub fn scale_group(&self) -> ScaleGroup {
+        self.scales
     }
 
     /// How its rows come out.
@@ -285,7 +305,7 @@ fn join<'a>(
     } else {
         parts.iter().map(|part| part.name.as_str()).collect::<Vec<_>>().join("+")
     };
-    let (stored, format, k) = (parts[0].stored, parts[0].format, parts[0].k);
+    let Matrix { stored, scales, format, k, .. } = parts[0];
     let input_order = parts[0].input_order.clone();
     let file_bytes = parts.iter().map(|part| part.file_bytes).sum();
     let tensors = parts.iter().flat_map(|part| part.tensors.iter().copied()).collect();
@@ -298,7 +318,19 @@ fn join<'a>(
         })
         .collect();
     let rows = Box::new(Joined { n, parts });
-    Ok(Matrix { name, stored, format, n, k, experts, file_bytes, tensors, rows, input_order })
+    Ok(Matrix {
+        name,
+        stored,
+        scales,
+        format,
+        n,
+        k,
+        experts,
+        file_bytes,
+        tensors,
+        rows,
+        input_order,
+    })
 }
 
 /// Rows of one tensor.
@@ -318,6 +350,15 @@ impl RowSource for TensorRows<'_> {
         let message =
             format!("{file}: tensor {name} has values that are not finite (NaN or infinity)");
         Err(KernelError::Row { row, message })
+    }
+}
+
+/// Rows of a matrix that was only declared.
+struct NoRows;
+
+impl RowSource for NoRows {
+    fn row(&self, row: usize, _: &mut [u8]) -> Result<(), KernelError> {
+        Err(KernelError::Row { row, message: "a declared matrix has no values".to_owned() })
     }
 }
 

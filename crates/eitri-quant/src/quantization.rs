@@ -27,6 +27,25 @@ pub struct QuantizationConfig {
     block: [usize; 2],
     gptq_v2: bool,
     fp8_kv_cache: bool,
+    scheme: Option<Scheme>,
+    /// Modules that it excepts.
+    unquantized: Vec<String>,
+}
+
+/// How a configuration says that all linear layers are stored, where it says so for all alike.
+/// Groups are of inputs; `None` is a whole row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// E4M3 in blocks.
+    Fp8Blocks,
+    /// `pack-quantized` of compressed-tensors.
+    Packed { bits: usize, group: Option<usize>, zero: bool },
+    /// GPTQ of either version.
+    Gptq { bits: usize, group: Option<usize>, zero: bool },
+    /// AWQ.
+    Awq { group: Option<usize> },
+    /// NVFP4 of `ModelOpt`.
+    Nvfp4,
 }
 
 /// Integer codes of a width, in groups of this many inputs; `None` is a whole row.
@@ -46,16 +65,33 @@ impl QuantizationConfig {
         if let Some(found) = Self::in_config("config.json", config)? {
             return Ok(Some(found));
         }
-        for (file, method) in SIDE_FILES {
+        for (file, _) in SIDE_FILES {
             let path = directory.join(file);
             if path.exists() {
-                let bytes = std::fs::read(&path).map_err(|error| QuantError::Io { path, error })?;
-                let object: Map<String, Value> = serde_json::from_slice(&bytes)
-                    .map_err(|error| wrong(file, "the file", "a JSON object", error))?;
-                return Self::parse(file, &object, method).map(Some);
+                return Self::in_side_file(file, &object(&path, file)?).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// The configuration in a file beside `config.json`, such as `hf_quant_config.json`.
+    ///
+    /// # Errors
+    /// When it declares what is not supported.
+    pub fn in_side_file(file: &str, object: &Map<String, Value>) -> Result<Self, QuantError> {
+        let side_file = SIDE_FILES.iter().find(|(name, _)| *name == file);
+        Self::parse(file, object, side_file.map_or("compressed-tensors", |&(_, method)| method))
+    }
+
+    /// The configuration of a directory that need not have a `config.json`.
+    ///
+    /// # Errors
+    /// As for [`Self::find`].
+    pub fn beside(directory: &Path) -> Result<Option<Self>, QuantError> {
+        const CONFIG: &str = "config.json";
+        let path = directory.join(CONFIG);
+        let config = if path.exists() { object(&path, CONFIG)? } else { Map::new() };
+        Self::find(directory, &config)
     }
 
     /// As [`Self::find`] without other files.
@@ -88,6 +124,8 @@ impl QuantizationConfig {
             block: [128, 128],
             gptq_v2: false,
             fp8_kv_cache: false,
+            scheme: None,
+            unquantized: Vec::new(),
         };
         match method {
             "fp8" => config.fp8(object)?,
@@ -120,7 +158,17 @@ impl QuantizationConfig {
         {
             return Err(self.unsupported(&format!("fmt {fmt}"), "e4m3 is"));
         }
+        self.except(object, "modules_to_not_convert");
+        if object.contains_key("weight_block_size") {
+            self.scheme = Some(Scheme::Fp8Blocks);
+        }
         self.block_size(object, "weight_block_size")
+    }
+
+    /// Takes note of modules that are listed as not quantised.
+    fn except(&mut self, object: &Map<String, Value>, field: &str) {
+        let names = object.get(field).and_then(Value::as_array).into_iter().flatten();
+        self.unquantized.extend(names.filter_map(Value::as_str).map(str::to_owned));
     }
 
     fn block_size(&mut self, object: &Map<String, Value>, field: &str) -> Result<(), QuantError> {
@@ -174,9 +222,14 @@ impl QuantizationConfig {
         for weights in groups.iter().filter_map(|group| group.get("weights")?.as_object()) {
             self.block_size(weights, "block_structure")?;
             if text(weights, "type") != Some("float") {
-                self.integer_scheme(weights, "num_bits", "group_size")?;
+                let IntegerScheme { bits, group } =
+                    self.integer_scheme(weights, "num_bits", "group_size")?;
+                let zero = weights.get("symmetric") == Some(&Value::Bool(false));
+                let is_only = groups.len() == 1 && text(object, "format") == Some("pack-quantized");
+                self.scheme = is_only.then_some(Scheme::Packed { bits, group, zero });
             }
         }
+        self.except(object, "ignore");
         Ok(())
     }
 
@@ -186,7 +239,7 @@ impl QuantizationConfig {
         object: &Map<String, Value>,
         bits: &str,
         group: &str,
-    ) -> Result<(), QuantError> {
+    ) -> Result<IntegerScheme, QuantError> {
         let declared = object.get(bits).unwrap_or(&Value::Null);
         let width = match declared.as_u64() {
             Some(width @ (4 | 8)) => width as usize,
@@ -203,12 +256,17 @@ impl QuantizationConfig {
                 _ => return Err(wrong(&self.file, group, "a size, or -1 for a whole row", value)),
             },
         };
-        self.integers.push(IntegerScheme { bits: width, group });
-        Ok(())
+        let scheme = IntegerScheme { bits: width, group };
+        self.integers.push(scheme);
+        Ok(scheme)
     }
 
     fn gptq(&mut self, object: &Map<String, Value>) -> Result<(), QuantError> {
-        self.integer_scheme(object, "bits", "group_size")?;
+        let IntegerScheme { bits, group } = self.integer_scheme(object, "bits", "group_size")?;
+        let zero = object.get("sym") == Some(&Value::Bool(false));
+        let is_uniform = object.get("dynamic").is_none_or(Value::is_null)
+            && object.get("lm_head") != Some(&Value::Bool(true));
+        self.scheme = is_uniform.then_some(Scheme::Gptq { bits, group, zero });
         match text(object, "checkpoint_format").or(text(object, "format")).unwrap_or("gptq") {
             "gptq" => {}
             "gptq_v2" => self.gptq_v2 = true,
@@ -241,7 +299,11 @@ impl QuantizationConfig {
             let nearest = "version gemm is; AutoAWQ can write it";
             return Err(self.unsupported(&format!("AWQ version {version}"), nearest));
         }
-        self.integer_scheme(object, name("bits", "w_bit"), name("group_size", "q_group_size"))?;
+        let (bits, group) = (name("bits", "w_bit"), name("group_size", "q_group_size"));
+        let IntegerScheme { group, .. } = self.integer_scheme(object, bits, group)?;
+        // Exceptions are parts of names, which may mean more than whole modules.
+        let is_uniform = object.get("modules_to_not_convert").is_none_or(Value::is_null);
+        self.scheme = is_uniform.then_some(Scheme::Awq { group });
         if self.integers.iter().any(|scheme| scheme.bits != 4) {
             return Err(self.unsupported("AWQ of 8 bits", "AWQ of 4 bits is, and GPTQ of 8"));
         }
@@ -254,6 +316,11 @@ impl QuantizationConfig {
         let algorithm = text(object, "kv_cache_quant_algo");
         self.fp8_kv_cache = scheme.is_some_and(is_fp8)
             || algorithm.is_some_and(|algorithm| algorithm.eq_ignore_ascii_case("FP8"));
+        if text(object, "quant_algo") == Some("NVFP4") {
+            self.scheme = Some(Scheme::Nvfp4);
+        }
+        self.except(object, "exclude_modules");
+        self.except(object, "ignore");
         let layers = object.get("quantized_layers").and_then(Value::as_object).into_iter();
         let layers =
             layers.flatten().filter_map(|(_, layer)| text(layer.as_object()?, "quant_algo"));
@@ -290,6 +357,33 @@ impl QuantizationConfig {
                 &format!("packing_format {other}"),
                 "auto_round:auto_gptq and auto_round:auto_awq are; export with --format auto_gptq",
             )),
+        }
+    }
+
+    /// How linear layers are stored.
+    ///
+    /// # Errors
+    /// When layers differ, exceptions are patterns, or the method leaves it to the tensors.
+    pub(crate) fn scheme(&self) -> Result<Scheme, QuantError> {
+        let is_pattern = |name: &String| name.starts_with("re:") || name.contains('*');
+        let scheme = self.scheme.filter(|_| !self.unquantized.iter().any(is_pattern));
+        scheme.ok_or_else(|| {
+            let what = "planning without tensors for a quantization that leaves more to them";
+            self.unsupported(what, "inspect the checkpoint with its weights")
+        })
+    }
+
+    /// Whether the linear layer of this name is quantised. Methods that list exceptions quantise all
+    /// others; the packers of the rest leave alone whatever is outside of layers, and routers.
+    pub(crate) fn is_quantized(&self, module: &str) -> bool {
+        if self.unquantized.iter().any(|name| name == module) || module.ends_with("embed_tokens") {
+            return false;
+        }
+        match self.scheme {
+            Some(Scheme::Packed { .. } | Scheme::Nvfp4) | None => true,
+            Some(Scheme::Fp8Blocks | Scheme::Gptq { .. } | Scheme::Awq { .. }) => {
+                module.contains(".layers.") && !module.ends_with(".mlp.gate")
+            }
         }
     }
 
@@ -341,6 +435,12 @@ impl QuantizationConfig {
 fn is_fp8(scheme: &Map<String, Value>) -> bool {
     text(scheme, "type") == Some("float")
         && scheme.get("num_bits").and_then(Value::as_u64) == Some(8)
+}
+
+fn object(path: &Path, name: &str) -> Result<Map<String, Value>, QuantError> {
+    let bytes =
+        std::fs::read(path).map_err(|error| QuantError::Io { path: path.to_owned(), error })?;
+    serde_json::from_slice(&bytes).map_err(|error| wrong(name, "the file", "a JSON object", error))
 }
 
 fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Option<&'a str> {

@@ -4,7 +4,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use candle_core::{DType, Device, Tensor};
-use eitri_kernels::{Activations, Context, ContextConfig, read};
+use eitri_kernels::{
+    Activations, Context, ContextConfig, ops,
+    ops::{MoeBuffers, Routing},
+    read,
+};
 use eitri_quant::{Checkpoint, Linear, Matrix, QuantizationConfig};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -201,4 +205,40 @@ fn an_awq_slice_of_a_real_checkpoint_gives_the_stored_output() {
     let off =
         got.iter().zip(&want).fold(0.0, |most: f32, (got, want)| most.max((got - want).abs()));
     assert!(off < 8e-6, "{off}");
+}
+
+/// Every expert of the recorded layer is the same, and so is the output of whichever are chosen. vLLM
+/// multiplied in bf16, and rounded the inner activations to it.
+#[test]
+fn experts_of_a_real_checkpoint_give_the_stored_output() {
+    const EXPERTS: usize = 4;
+    let file = include_bytes!("fixtures/fused_moe_unquantized.safetensors");
+    let renamed = |name: &str| Some(name.replace("_weight", ".weight"));
+    let checkpoint = checkpoint(file, renamed, &Value::Null);
+    let activations = Activations::Exact;
+    let ctx = Context::new(&ContextConfig { activations, ..ContextConfig::default() }).unwrap();
+    let stack = |module| {
+        let copies = (0..EXPERTS).map(|_| Matrix::open(&checkpoint, module).unwrap());
+        Linear::pack(&ctx, &Matrix::stack_experts(copies.collect()).unwrap()).unwrap()
+    };
+    let (gate_up, down) = (stack("w13"), stack("w2"));
+    let (hidden, width) = (gate_up.k(), down.k());
+    let x = floats(file, "hidden_states");
+    let rows = x.len() / hidden;
+    let logits: Vec<f32> = floats(file, "router_logits")
+        .chunks_exact(128)
+        .flat_map(|row| row[..EXPERTS].to_vec())
+        .collect();
+    let x = Tensor::from_vec(x, (rows, hidden), &Device::Cpu).unwrap();
+    let logits = Tensor::from_vec(logits, (rows, EXPERTS), &Device::Cpu).unwrap();
+    let mut routing = Routing::new(rows, 2, EXPERTS).unwrap();
+    ops::moe_route(&ctx, &logits, rows, true, &mut routing).unwrap();
+    let buffers = MoeBuffers::new(rows, 2, hidden, width).unwrap();
+    let y = Tensor::zeros((rows, hidden), DType::F32, &Device::Cpu).unwrap();
+    ops::moe_experts(&ctx, &gate_up, &down, &x, rows, &routing, &buffers, &y).unwrap();
+    let got = read::<f32, _>(&y, <[f32]>::to_vec).unwrap();
+    let want = floats(file, "ref_output");
+    let off =
+        got.iter().zip(&want).fold(0.0, |most: f32, (got, want)| most.max((got - want).abs()));
+    assert!(off < 1e-3, "{off}");
 }

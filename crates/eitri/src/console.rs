@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eitri::{DownloadProgress, Error, ExportProgress, LoadProgress};
+use eitri::{DownloadProgress, Error, ExportProgress, LoadProgress, WriteProgress};
 use eitri_runner::RunnerError;
 use tracing_subscriber::EnvFilter;
 
@@ -91,6 +91,11 @@ impl Meter {
         let name: Vec<char> = file.chars().rev().take(32).collect();
         let name: String = name.into_iter().rev().collect();
         self.show(&name, done_bytes, total_bytes, bytes);
+    }
+
+    pub(crate) fn dequantizing(&self, progress: WriteProgress) {
+        let WriteProgress { done, total } = progress;
+        self.show("dequantizing", done, total, parameters);
     }
 
     fn show(&self, what: &str, done: u64, total: u64, unit: fn(u64) -> String) {

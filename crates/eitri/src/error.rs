@@ -94,6 +94,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A file shall be written over the one that it is made from.
+    #[error("{} would be written over itself; choose another name", path.display())]
+    OutputIsInput {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system gave no thread to load the model on, or it panicked.
     #[error("the loading thread failed: {0}")]
     LoadThread(String),

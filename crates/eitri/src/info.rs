@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use eitri_kernels::Isa;
-use eitri_models::{ModelConfig, ModelFiles, WeightPlan};
+use eitri_models::{ModelConfig, ModelFiles, Published, UnusedTensors, WeightPlan};
 
 use crate::{Error, resolve::Location};
 
@@ -12,7 +12,8 @@ use crate::{Error, resolve::Location};
 pub struct ModelInfo {
     /// Hub id, short name, or the name of its directory or file.
     pub name: String,
-    /// Directory or GGUF file; `None` for the model that is part of the program.
+    /// Directory or GGUF file; `None` for a model that is part of the program, or only its
+    /// configuration is.
     pub path: Option<PathBuf>,
     /// Shape of the network.
     pub config: ModelConfig,
@@ -20,6 +21,8 @@ pub struct ModelInfo {
     pub weights: WeightPlan,
     /// Whether its checkpoint has scales for an FP8 KV cache.
     pub has_kv_scales: bool,
+    /// Tensors of its files that it does not use.
+    pub unused: UnusedTensors,
     /// Instruction set that its kernels use, such as `avx2`.
     pub instruction_set: &'static str,
 }
@@ -33,6 +36,24 @@ impl ModelInfo {
             config: files.config().clone(),
             weights: files.weight_plan(isa)?,
             has_kv_scales: !files.kv_scales()?.is_empty(),
+            unused: files.unused_tensors(),
+            instruction_set: isa.name(),
+        })
+    }
+
+    /// The facts about a published checkpoint that its configuration tells.
+    ///
+    /// # Errors
+    /// When the configuration does not tell them.
+    pub fn of_published(published: &Published) -> Result<Self, Error> {
+        let isa = Isa::detect();
+        Ok(Self {
+            name: published.describe(),
+            path: None,
+            config: published.config()?,
+            weights: published.weight_plan(isa)?,
+            has_kv_scales: false,
+            unused: UnusedTensors::default(),
             instruction_set: isa.name(),
         })
     }

@@ -54,6 +54,7 @@ mod answer;
 mod builder;
 mod bundled;
 mod defaults;
+mod dequantise;
 mod engine;
 mod error;
 mod generation;
@@ -69,6 +70,7 @@ pub use answer::{Answer, ToolCall};
 pub use builder::{DEFAULT_MAX_STEP, EngineBuilder, PlannedEngine};
 pub use bundled::{ROBOT, robot_tools};
 pub use defaults::{GenerationSource, SamplingDefaults};
+pub use dequantise::{PlainType, dequantise};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::{BlockingGeneration, Completion, Finish, FinishReason, Generation, Piece};
@@ -84,8 +86,10 @@ pub use eitri_engine::{
 };
 pub use eitri_kernels::{Activations, ProbeReport};
 pub use eitri_models::{
-    ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, LoadProgress, ModelConfig,
-    MoeConfig, WeightPlan, WeightPlanRow,
+    DequantiseReport, ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset,
+    LoadProgress, ModelConfig, MoeConfig, PUBLISHED, Published, ReadShare, UnusedTensors,
+    WeightPlan, WeightPlanRow,
 };
+pub use eitri_quant::{ScaleGroup, WriteProgress};
 pub use eitri_runner::{KvDtype, LoadReport, MemoryPlan};
 pub use eitri_text::{AnswerDelta, AnswerFormat, AnswerParser, ChatTemplate, Tokenizer};

@@ -1,5 +1,6 @@
 //! `config.json` of Hugging Face transformers, versions 4 and 5.
 
+use eitri_quant::Encoding;
 use serde_json::{Map, Value};
 
 use super::{CheckNames, ModelConfig, MoeConfig, fields::Fields, limits, rope};
@@ -57,6 +58,25 @@ pub(crate) fn from_json(
             top_k: "num_experts_per_tok",
         },
     )
+}
+
+/// The type of matrices that are not quantised.
+pub(crate) fn dense_encoding(
+    file: &str,
+    object: &Map<String, Value>,
+) -> Result<Encoding, ModelError> {
+    let fields = Fields::json(file, object);
+    // transformers 5 renames the field.
+    let name = if fields.has("dtype") { "dtype" } else { "torch_dtype" };
+    match fields.text(name)? {
+        Some("float32") => Ok(Encoding::F32),
+        Some("float16") => Ok(Encoding::F16),
+        Some("bfloat16") => Ok(Encoding::BF16),
+        other => {
+            let got = other.unwrap_or("nothing");
+            Err(fields.error(name, "float32, float16 or bfloat16", got))
+        }
+    }
 }
 
 fn architecture(fields: &Fields<'_>) -> Result<&'static Architecture, ModelError> {

@@ -10,7 +10,7 @@ use eitri_kernels::{HeadShape, RopeScaling, RopeTable};
 
 pub use generation::GenerationConfig;
 pub(crate) use gguf::{EOS_TOKEN_IDS, ROPE_FACTORS, from_gguf, generation_from_gguf};
-pub(crate) use hugging_face::from_json;
+pub(crate) use hugging_face::{dense_encoding, from_json};
 
 use crate::{Architecture, ModelError};
 

@@ -34,7 +34,7 @@ pub static GGUF_PRESETS: [GgufPreset; 11] = [
     pure("bf16", 32, Encoding::BF16),
     pure("q8_0", 7, Encoding::Q8_0),
     pure("q6_k", 18, Encoding::Q6_K),
-    mixed("q5_k_m", 17, Encoding::Q5_K),
+    GgufPreset::Q5_K_M,
     pure("q5_1", 9, Encoding::Q5_1),
     pure("q5_0", 8, Encoding::Q5_0),
     mixed("q4_k_m", 15, Encoding::Q4_K),
@@ -43,6 +43,9 @@ pub static GGUF_PRESETS: [GgufPreset; 11] = [
 ];
 
 impl GgufPreset {
+    /// `Q5_K_M` of llama.cpp.
+    pub(crate) const Q5_K_M: Self = mixed("q5_k_m", 17, Encoding::Q5_K);
+
     /// The preset of that name.
     pub fn find(name: &str) -> Option<&'static Self> {
         GGUF_PRESETS.iter().find(|preset| preset.name == name)
@@ -62,6 +65,11 @@ impl GgufPreset {
             fitting(wanted, k)
         };
         Choice { encoding, is_fallback: encoding != wanted }
+    }
+
+    /// The type that [`Self::choose`] chooses.
+    pub(crate) fn encoding(&self, name: &str, shape: &[usize], config: &ModelConfig) -> Encoding {
+        self.choose(name, shape, config).encoding
     }
 
     /// The type of a matrix other than the output (`llama_tensor_get_type_impl`).

@@ -1,7 +1,7 @@
 //! The tensors of a model under their GGUF names, with rows in GGUF's order.
 
 use eitri_kernels::RopeScaling;
-use eitri_quant::Matrix;
+use eitri_quant::{Checkpoint, Matrix};
 
 use crate::{
     ModelConfig, ModelError, ModelFiles, MoeConfig,
@@ -56,7 +56,7 @@ pub(super) fn tensors(files: &ModelFiles) -> Result<Vec<SourceTensor<'_>>, Model
     let weights = files.weights();
     let tensors = match files.naming() {
         Naming::HuggingFace => hugging_face(&weights)?,
-        Naming::Gguf => gguf(&weights)?,
+        Naming::Gguf => gguf(files.checkpoint())?,
     };
     for tensor in &tensors {
         if let Values::Matrix(matrix) = &tensor.values
@@ -74,8 +74,7 @@ pub(super) fn tensors(files: &ModelFiles) -> Result<Vec<SourceTensor<'_>>, Model
 }
 
 /// A GGUF file has every name and order already.
-fn gguf<'a>(weights: &Weights<'a>) -> Result<Vec<SourceTensor<'a>>, ModelError> {
-    let checkpoint = weights.checkpoint;
+fn gguf(checkpoint: &Checkpoint) -> Result<Vec<SourceTensor<'_>>, ModelError> {
     let tensor = |name: &str| {
         let shape = checkpoint.tensor(name)?.shape.to_vec();
         let values = match *shape {

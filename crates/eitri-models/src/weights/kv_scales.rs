@@ -1,8 +1,9 @@
 //! Scales of an FP8 KV cache that a checkpoint brings.
 
 use eitri_kernels::KvScales;
+use eitri_quant::Checkpoint;
 
-use super::{Naming, Weights};
+use super::{Naming, Source, Weights};
 use crate::ModelError;
 
 /// Names within a layer, of keys and of values. In turn: compressed-tensors, `ModelOpt`, modules with
@@ -20,15 +21,16 @@ const NAMES: [[&str; 2]; 6] = [
 impl Weights<'_> {
     /// One entry for each layer, or none at all if no layer has scales. A scale that is missing is 1.
     pub(crate) fn kv_scales(&self) -> Result<Vec<KvScales>, ModelError> {
+        let Source::Checkpoint(checkpoint) = self.source else { return Ok(Vec::new()) };
         let mut found = false;
         let mut layers = Vec::with_capacity(self.config.layers);
         for layer in 0..self.config.layers {
             let mut scales = KvScales::ones(self.config.kv_heads);
-            let [keys, values] = [0, 1].map(|part| self.kv_scale(layer, part));
+            let [keys, values] = [0, 1].map(|part| self.kv_scale(checkpoint, layer, part));
             found |= keys.is_some() || values.is_some();
             for (name, into) in [(keys, &mut scales.keys), (values, &mut scales.values)] {
                 if let Some(name) = name {
-                    *into = self.checkpoint.scales(&name, self.config.kv_heads)?;
+                    *into = checkpoint.scales(&name, self.config.kv_heads)?;
                 }
             }
             layers.push(scales);
@@ -37,18 +39,17 @@ impl Weights<'_> {
     }
 
     /// Name of the tensor with the scales of keys (0) or values (1).
-    fn kv_scale(&self, layer: usize, part: usize) -> Option<String> {
+    fn kv_scale(&self, checkpoint: &Checkpoint, layer: usize, part: usize) -> Option<String> {
         if self.naming == Naming::Gguf {
             return None;
         }
         let name = |names: [&str; 2]| format!("model.layers.{layer}.self_attn.{}", names[part]);
-        NAMES.into_iter().map(name).find(|name| self.checkpoint.contains(name))
+        NAMES.into_iter().map(name).find(|name| checkpoint.contains(name))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use eitri_quant::Checkpoint;
     use safetensors::{Dtype, tensor::TensorView};
     use serde_json::json;
 
@@ -78,7 +79,8 @@ mod tests {
         let checkpoint =
             |file: Vec<u8>| Checkpoint::from_safetensors("model.safetensors", file.leak()).unwrap();
         let full = checkpoint(file.unwrap());
-        let weights = Weights { checkpoint: &full, config: &config, naming: Naming::HuggingFace };
+        let source = Source::Checkpoint(&full);
+        let weights = Weights { source, config: &config, naming: Naming::HuggingFace };
         let scales = weights.kv_scales().unwrap();
         let of = |keys, values| KvScales { keys, values };
         let expected =
@@ -87,6 +89,7 @@ mod tests {
         assert_eq!(full.unused(), Vec::<&str>::new());
         let file = safetensors::serialize([("model.norm.weight", &both)], None);
         let empty = checkpoint(file.unwrap());
-        assert_eq!(Weights { checkpoint: &empty, ..weights }.kv_scales().unwrap(), []);
+        let source = Source::Checkpoint(&empty);
+        assert_eq!(Weights { source, ..weights }.kv_scales().unwrap(), []);
     }
 }

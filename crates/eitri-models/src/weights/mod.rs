@@ -2,17 +2,19 @@
 
 mod kv_scales;
 mod names;
+mod source;
 
-use eitri_quant::{Checkpoint, Matrix, QuantError};
+use eitri_quant::Matrix;
 
 pub(crate) use names::{Naming, Slot};
+pub(crate) use source::{Declared, Source};
 
 use crate::{ModelConfig, ModelError, MoeConfig};
 
-/// A checkpoint seen through a model's configuration. Nothing is read before it is packed.
+/// A checkpoint, there or declared, seen through a model's configuration. Nothing is read before it is packed.
 #[derive(Clone, Copy)]
 pub(crate) struct Weights<'a> {
-    pub(crate) checkpoint: &'a Checkpoint,
+    pub(crate) source: Source<'a>,
     pub(crate) config: &'a ModelConfig,
     pub(crate) naming: Naming,
 }
@@ -97,8 +99,8 @@ impl<'a> Weights<'a> {
     ) -> Result<Matrix<'a>, ModelError> {
         let (n, k) = (moe.intermediate_size, self.config.hidden_size);
         if self.has(Slot::ExpertGateUp, layer) {
-            let fused = self.open(&self.naming.module(Slot::ExpertGateUp, layer))?;
-            return Ok(fused.expect(moe.experts, 2 * n, k)?);
+            let module = self.naming.module(Slot::ExpertGateUp, layer);
+            return self.open(&module, [moe.experts, 2 * n, k]);
         }
         let gate = self.experts(Slot::ExpertGate, layer, moe, n, k)?;
         let up = self.experts(Slot::ExpertUp, layer, moe, n, k)?;
@@ -122,7 +124,7 @@ impl<'a> Weights<'a> {
             _ => self.config.hidden_size,
         };
         let name = format!("{}.weight", self.naming.module(slot, layer));
-        Ok(self.checkpoint.vector(&name, len)?)
+        Ok(self.source.vector(&name, len)?)
     }
 
     /// Experts in one tensor, or in one each.
@@ -135,24 +137,19 @@ impl<'a> Weights<'a> {
         k: usize,
     ) -> Result<Matrix<'a>, ModelError> {
         if self.has(slot, layer) {
-            let stacked = self.open(&self.naming.module(slot, layer))?;
-            return Ok(stacked.expect(moe.experts, n, k)?);
+            return self.open(&self.naming.module(slot, layer), [moe.experts, n, k]);
         }
-        let expert = |expert| {
-            let matrix = self.open(&self.naming.expert(slot, layer, expert))?;
-            Ok(matrix.expect(1, n, k)?)
-        };
+        let expert = |expert| self.open(&self.naming.expert(slot, layer, expert), [1, n, k]);
         let parts = (0..moe.experts).map(expert).collect::<Result<Vec<_>, ModelError>>()?;
         Ok(Matrix::stack_experts(parts)?)
     }
 
     fn has(&self, slot: Slot, layer: usize) -> bool {
-        let module = self.naming.module(slot, layer);
-        self.checkpoint.contains(&module) || self.checkpoint.contains(&format!("{module}.weight"))
+        self.source.has(self.naming, slot, &self.naming.module(slot, layer))
     }
 
-    fn open(&self, module: &str) -> Result<Matrix<'a>, QuantError> {
-        Matrix::open(self.checkpoint, module)
+    fn open(&self, module: &str, shape: [usize; 3]) -> Result<Matrix<'a>, ModelError> {
+        Ok(self.source.open(self.config, module, shape)?)
     }
 
     fn matrix(
@@ -162,6 +159,6 @@ impl<'a> Weights<'a> {
         n: usize,
         k: usize,
     ) -> Result<Matrix<'a>, ModelError> {
-        Ok(self.open(&self.naming.module(slot, layer))?.expect(1, n, k)?)
+        self.open(&self.naming.module(slot, layer), [1, n, k])
     }
 }

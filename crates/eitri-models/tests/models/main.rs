@@ -11,11 +11,14 @@
 mod support;
 
 mod damage;
+mod dequantise;
 mod export;
 mod fp8_kv_cache;
 mod packed;
 mod packed_damage;
 mod parity;
+mod published;
 mod quantised;
 mod robot;
 mod shapes;
+mod unused;

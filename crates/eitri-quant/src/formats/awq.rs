@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Checkpoint, Matrix, QuantError};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 /// Which 4-bit field of a word holds each of its eight outputs.
 const FIELDS: [usize; 8] = [0, 4, 1, 5, 2, 6, 3, 7];
@@ -52,5 +52,11 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let format = grouping.format(Codes::U4Zero, scales.kind());
     let tensors = vec![qweight, scales.view, qzeros];
-    Ok(Some(Matrix::from_rows(tensors, "AWQ 4-bit", format, [n, k], Box::new(rows))))
+    Ok(Some(Matrix::from_rows(
+        tensors,
+        ("AWQ 4-bit", grouping.scale_group()),
+        format,
+        [n, k],
+        Box::new(rows),
+    )))
 }

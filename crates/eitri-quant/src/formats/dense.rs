@@ -2,23 +2,14 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, open_tensor};
+use super::Format;
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::F32, Encoding::F16, Encoding::BF16],
-    open: |checkpoint, module| {
-        open_tensor(
-            checkpoint,
-            module,
-            &[
-                (Encoding::F32, WeightFormat::F32, f32_row),
-                (Encoding::F16, WeightFormat::F16, f16_row),
-                (Encoding::BF16, WeightFormat::Bf16, bf16_row),
-            ],
-        )
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[
+    (Encoding::F32, WeightFormat::F32, f32_row),
+    (Encoding::F16, WeightFormat::F16, f16_row),
+    (Encoding::BF16, WeightFormat::Bf16, bf16_row),
+]);
 
 fn f32_row(stored: &[u8], canonical: &mut [u8]) -> bool {
     canonical.copy_from_slice(stored);

@@ -10,12 +10,14 @@ use super::{
     Format, ggml_mxfp4,
     grouped::{ACTIVATION_SCALES, expect_shape, matrix_shape, not_finite, pass_over, stored},
 };
-use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
+use crate::{Checkpoint, Encoding, Matrix, QuantError, ScaleGroup, TensorView};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 /// Codes that share a scale in NVFP4.
-const NV_BLOCK: usize = 16;
+pub(super) const NV_BLOCK: usize = 16;
+/// How such matrices are called and scaled.
+pub(super) const NVFP4: (&str, ScaleGroup) = ("NVFP4", ScaleGroup::Inputs(NV_BLOCK));
 /// Codes that share a scale in MXFP4.
 const MX_BLOCK: usize = 32;
 
@@ -49,7 +51,8 @@ fn mxfp4(
     whole_groups(&weight, k)?;
     let rows = Mxfp4Rows { weight, scales };
     let tensors = vec![weight, scales];
-    Ok(Matrix::from_rows(tensors, "MXFP4", WeightFormat::Mxfp4, [n, k], Box::new(rows)))
+    let stored = ("MXFP4", ScaleGroup::Inputs(MX_BLOCK));
+    Ok(Matrix::from_rows(tensors, stored, WeightFormat::Mxfp4, [n, k], Box::new(rows)))
 }
 
 struct Mxfp4Rows<'a> {
@@ -109,7 +112,7 @@ fn nvfp4<'a>(
     }
     let rows = Nvfp4Rows { weight, scales, factor, k };
     let tensors = vec![weight, scales, whole];
-    Ok(Matrix::from_rows(tensors, "NVFP4", WeightFormat::Nvfp4, [n, k], Box::new(rows)))
+    Ok(Matrix::from_rows(tensors, NVFP4, WeightFormat::Nvfp4, [n, k], Box::new(rows)))
 }
 
 struct Nvfp4Rows<'a> {

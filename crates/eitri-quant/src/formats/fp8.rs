@@ -9,14 +9,16 @@ use super::{
     Format,
     grouped::{ACTIVATION_SCALES, GroupedRows, Grouping, Scales, matrix_shape, pass_over, stored},
 };
-use crate::{Checkpoint, Encoding, Matrix, QuantError, QuantizationConfig, TensorView};
+use crate::{Checkpoint, Encoding, Matrix, QuantError, QuantizationConfig, ScaleGroup, TensorView};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
+/// How such matrices are called.
+pub(super) const FP8: &str = "FP8";
 const SCALES: [&str; 2] = ["weight_scale_inv", "weight_scale"];
 
 /// Rows and columns of a block of equal scale, and how the file shows it.
-type Blocks = ([usize; 2], &'static str);
+type Blocks = ([usize; 2], ScaleGroup);
 
 fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = format!("{module}.weight");
@@ -55,7 +57,13 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
         zero: |_, _| 0,
     };
     let format = grouping.format(Codes::E4m3, scales.kind());
-    Ok(Some(Matrix::from_rows(vec![weight, scales.view], kind, format, [n, k], Box::new(rows))))
+    Ok(Some(Matrix::from_rows(
+        vec![weight, scales.view],
+        (FP8, kind),
+        format,
+        [n, k],
+        Box::new(rows),
+    )))
 }
 
 fn blocks(
@@ -66,9 +74,11 @@ fn blocks(
     let inverse = scales.name.ends_with("_inv");
     let blocks = [n.div_ceil(declared[0]), k.div_ceil(declared[1])];
     match *scales.shape {
-        [] | [1] | [1, 1] if !inverse => Ok(([n, k], "FP8 tensor")),
-        [rows] | [rows, 1] if !inverse && rows == n => Ok(([1, k], "FP8 rows")),
-        [a, b] | [a, 1, b, 1] if [a, b] == blocks => Ok((declared, "FP8 blocks")),
+        [] | [1] | [1, 1] if !inverse => Ok(([n, k], ScaleGroup::Tensor)),
+        [rows] | [rows, 1] if !inverse && rows == n => Ok(([1, k], ScaleGroup::Row)),
+        [a, b] | [a, 1, b, 1] if [a, b] == blocks => {
+            Ok((declared, ScaleGroup::Block(declared[0], declared[1])))
+        }
         ref shape => {
             let [a, b] = blocks;
             let [block_n, block_k] = declared;

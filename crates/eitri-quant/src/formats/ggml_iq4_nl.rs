@@ -2,13 +2,8 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, ggml_q4_0, open_tensor};
+use super::{Format, ggml_q4_0};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::IQ4_NL],
-    open: |checkpoint, module| {
-        let row = ggml_q4_0::row;
-        open_tensor(checkpoint, module, &[(Encoding::IQ4_NL, WeightFormat::Iq4Nl, row)])
-    },
-};
+pub(super) static FORMAT: Format =
+    Format::Tensor(&[(Encoding::IQ4_NL, WeightFormat::Iq4Nl, ggml_q4_0::row)]);

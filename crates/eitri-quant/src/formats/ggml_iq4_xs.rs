@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, copy_blocks, open_tensor};
+use super::{Format, copy_blocks};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::IQ4_XS],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::IQ4_XS, WeightFormat::Iq4Xs, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::IQ4_XS, WeightFormat::Iq4Xs, row)]);
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     copy_blocks::<{ Encoding::IQ4_XS.bytes }>(stored, canonical, &[0])

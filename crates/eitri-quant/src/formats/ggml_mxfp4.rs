@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, open_tensor, regroup_nibbles};
+use super::{Format, regroup_nibbles};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::MXFP4],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::MXFP4, WeightFormat::Mxfp4, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::MXFP4, WeightFormat::Mxfp4, row)]);
 
 /// The largest exponent with which every code, up to 6, is a finite f32; 255 is NaN by definition.
 pub(super) const LARGEST: u8 = 252;

@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, copy_blocks, open_tensor};
+use super::{Format, copy_blocks};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::Q3_K],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::Q3_K, WeightFormat::Q3K, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::Q3_K, WeightFormat::Q3K, row)]);
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     copy_blocks::<{ Encoding::Q3_K.bytes }>(stored, canonical, &[108])

@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, codes_and_scales, finite_f16, open_tensor, regroup_nibbles};
+use super::{Format, codes_and_scales, finite_f16, regroup_nibbles};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::Q4_0],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::Q4_0, WeightFormat::U4, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::Q4_0, WeightFormat::U4, row)]);
 
 pub(super) fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     let (blocks, _) = stored.as_chunks::<{ Encoding::Q4_0.bytes }>();

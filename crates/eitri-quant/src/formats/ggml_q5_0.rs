@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, finite_f16, five_bit_rows, open_tensor, regroup_nibbles};
+use super::{Format, finite_f16, five_bit_rows, regroup_nibbles};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::Q5_0],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::Q5_0, WeightFormat::U5, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::Q5_0, WeightFormat::U5, row)]);
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     let (blocks, _) = stored.as_chunks::<{ Encoding::Q5_0.bytes }>();

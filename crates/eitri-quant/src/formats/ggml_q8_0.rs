@@ -2,15 +2,10 @@
 
 use eitri_kernels::WeightFormat;
 
-use super::{Format, codes_and_scales, finite_f16, open_tensor};
+use super::{Format, codes_and_scales, finite_f16};
 use crate::Encoding;
 
-pub(super) static FORMAT: Format = Format {
-    encodings: &[Encoding::Q8_0],
-    open: |checkpoint, module| {
-        open_tensor(checkpoint, module, &[(Encoding::Q8_0, WeightFormat::I8, row)])
-    },
-};
+pub(super) static FORMAT: Format = Format::Tensor(&[(Encoding::Q8_0, WeightFormat::I8, row)]);
 
 fn row(stored: &[u8], canonical: &mut [u8]) -> bool {
     let (blocks, _) = stored.as_chunks::<{ Encoding::Q8_0.bytes }>();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Checkpoint, Matrix, QuantError, QuantizationConfig, TensorView};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = |suffix: &str| format!("{module}.{suffix}");
@@ -88,9 +88,14 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let format = grouping.format(codes_of, scales.kind());
     let tensors = [qweight, scales.view, qzeros].into_iter().chain(g_idx).collect();
-    let kind = if bits == 4 { "GPTQ 4-bit" } else { "GPTQ 8-bit" };
+    let kind = (stored_name(bits), grouping.scale_group());
     let matrix = Matrix::from_rows(tensors, kind, format, [n, k], Box::new(rows));
     Ok(Some(matrix.with_input_order(order)))
+}
+
+/// How matrices of this width are called.
+pub(super) fn stored_name(bits: usize) -> &'static str {
+    if bits == 4 { "GPTQ 4-bit" } else { "GPTQ 8-bit" }
 }
 
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eitri_kernels::{Codes, GroupSize, Grouped, KernelError, RowSource, ScaleType, WeightFormat};
 
-use crate::{Checkpoint, Encoding, QuantError, TensorView};
+use crate::{Checkpoint, Encoding, QuantError, ScaleGroup, TensorView};
 
 /// An error about what a tensor holds.
 pub(super) fn stored(view: &TensorView<'_>, message: impl Into<String>) -> QuantError {
@@ -75,8 +75,7 @@ pub(super) fn integers(bits: usize, zeros: bool) -> Codes {
 /// so that they are not reported as unknown.
 pub(super) fn pass_over(checkpoint: &Checkpoint, module: &str, suffixes: &[&str]) {
     for suffix in suffixes {
-        // A missing one is no error.
-        let _ = checkpoint.tensor(&format!("{module}.{suffix}"));
+        checkpoint.pass_over(&format!("{module}.{suffix}"));
     }
 }
 
@@ -96,16 +95,20 @@ pub(super) struct Grouping {
 impl Grouping {
     /// The largest canonical groups that lie within groups of `size` inputs.
     pub(super) fn new(view: &TensorView<'_>, k: usize, size: usize) -> Result<Self, QuantError> {
+        Self::fit(k, size).ok_or_else(|| {
+            let least = GroupSize::K32.size();
+            let message = format!("has groups of {size} in rows of {k}");
+            stored(view, format!("{message}; both must be multiples of {least}"))
+        })
+    }
+
+    /// The same without a tensor; `None` when groups or rows are not multiples of 32.
+    pub(super) fn fit(k: usize, size: usize) -> Option<Self> {
         let fits = |group: &GroupSize| {
             k.is_multiple_of(group.size()) && (size >= k || size.is_multiple_of(group.size()))
         };
-        match GroupSize::ALL.into_iter().find(fits) {
-            Some(canonical) => Ok(Self { k, stored: size, canonical }),
-            None => Err(stored(
-                view,
-                format!("has groups of {size} in rows of {k}; both must be multiples of 32"),
-            )),
-        }
+        let canonical = GroupSize::ALL.into_iter().find(fits)?;
+        Some(Self { k, stored: size, canonical })
     }
 
     /// The group size of integer codes: what the configuration declares, or what the count implies.
@@ -137,6 +140,11 @@ impl Grouping {
             (Codes::I8, ScaleType::F16, GroupSize::K32) => WeightFormat::I8,
             (_, _, group) => WeightFormat::Grouped(Grouped { codes, scale, group }),
         }
+    }
+
+    /// Which values share a scale in the file.
+    pub(super) fn scale_group(self) -> ScaleGroup {
+        ScaleGroup::of_inputs(self.stored, self.k)
     }
 
     /// Inputs that share a scale in the file.

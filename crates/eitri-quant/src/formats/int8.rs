@@ -10,9 +10,9 @@ use super::{
         stored,
     },
 };
-use crate::{Checkpoint, Encoding, Matrix, QuantError};
+use crate::{Checkpoint, Encoding, Matrix, QuantError, ScaleGroup};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = format!("{module}.weight");
@@ -45,6 +45,7 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     pass_over(checkpoint, module, &["input_zero_point"]);
     let grouping = Grouping::new(&scales.view, k, k)?;
     let codes_of = if zeros.is_some() { Codes::I8Zero } else { Codes::I8 };
+    let scales_of = if per_tensor { ScaleGroup::Tensor } else { ScaleGroup::Row };
     let index = move |row| if per_tensor { 0 } else { row };
     let rows = GroupedRows {
         grouping,
@@ -60,5 +61,5 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let format = grouping.format(codes_of, scales.kind());
     let tensors = [weight, scales.view].into_iter().chain(zeros).collect();
-    Ok(Some(Matrix::from_rows(tensors, "int8", format, [n, k], Box::new(rows))))
+    Ok(Some(Matrix::from_rows(tensors, ("int8", scales_of), format, [n, k], Box::new(rows))))
 }

@@ -2,6 +2,7 @@
 //! tensors it has, whatever the configuration says.
 
 mod awq;
+mod declared;
 mod dense;
 mod fp4;
 mod fp8;
@@ -28,12 +29,14 @@ use eitri_kernels::WeightFormat;
 use crate::{Checkpoint, Encoding, Matrix, QuantError, matrix::ConvertRow};
 
 /// A way of storing matrices.
-struct Format {
-    /// Types of a single tensor that it reads, for messages.
-    encodings: &'static [Encoding],
-    /// The matrix of a module, or `None` if the module is not stored this way.
-    open: for<'a> fn(&'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError>,
+enum Format {
+    /// One tensor: the types of it, each with its canonical form.
+    Tensor(&'static [TensorType]),
+    /// Several tensors: gives the matrix of a module, or `None` if it is not stored this way.
+    Module(for<'a> fn(&'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError>),
 }
+
+type TensorType = (Encoding, WeightFormat, ConvertRow);
 
 /// All formats.
 static FORMATS: &[&Format] = &[
@@ -75,18 +78,34 @@ pub(crate) fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Matri
         }
     }
     for format in FORMATS {
-        if let Some(matrix) = (format.open)(checkpoint, module)? {
+        let found = match format {
+            Format::Tensor(types) => open_tensor(checkpoint, module, types)?,
+            Format::Module(open) => open(checkpoint, module)?,
+        };
+        if let Some(matrix) = found {
             return Ok(matrix);
         }
     }
     let view = checkpoint.tensor(&weight_name(checkpoint, module))?;
-    let known = FORMATS.iter().flat_map(|format| format.encodings);
+    let known = tensor_types().map(|(encoding, ..)| encoding.name).collect::<Vec<_>>().join(", ");
     Err(QuantError::Format {
         file: view.file.to_owned(),
         tensor: view.name.to_owned(),
         encoding: view.encoding.name,
-        known: known.map(|encoding| encoding.name).collect::<Vec<_>>().join(", "),
+        known,
     })
+}
+
+fn tensor_types() -> impl Iterator<Item = &'static TensorType> {
+    FORMATS.iter().flat_map(|format| match format {
+        Format::Tensor(types) => *types,
+        Format::Module(_) => &[],
+    })
+}
+
+/// The canonical form of a matrix that is one tensor of this type; `None` if no format reads it.
+pub(crate) fn canonical(encoding: Encoding) -> Option<WeightFormat> {
+    tensor_types().find(|(known, ..)| *known == encoding).map(|&(_, format, _)| format)
 }
 
 /// Fused experts of Hugging Face checkpoints are named without `.weight`.
@@ -94,21 +113,28 @@ fn weight_name(checkpoint: &Checkpoint, module: &str) -> String {
     if checkpoint.contains(module) { module.to_owned() } else { format!("{module}.weight") }
 }
 
-/// Opens a module that is one tensor of one of these encodings, each with its canonical form.
+/// Opens a module that is one tensor of one of these types.
 fn open_tensor<'a>(
     checkpoint: &'a Checkpoint,
     module: &str,
-    known: &[(Encoding, WeightFormat, ConvertRow)],
+    known: &[TensorType],
 ) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = weight_name(checkpoint, module);
     if !checkpoint.contains(&name) {
         return Ok(None);
     }
     let tensor = checkpoint.tensor(&name)?;
-    match known.iter().find(|(encoding, ..)| *encoding == tensor.encoding) {
-        Some(&(_, format, convert)) => Matrix::from_tensor(tensor, format, convert).map(Some),
-        None => Ok(None),
+    let Some(&(_, format, convert)) = known.iter().find(|(type_, ..)| *type_ == tensor.encoding)
+    else {
+        return Ok(None);
+    };
+    for codes in ["qweight", "weight_packed"].map(|suffix| format!("{module}.{suffix}")) {
+        if checkpoint.contains(&codes) {
+            let message = format!("stands beside {codes}: which of both counts is unknown");
+            return Err(grouped::stored(&tensor, message));
+        }
     }
+    Matrix::from_tensor(tensor, format, convert).map(Some)
 }
 
 /// Whether the little-endian f16 at the start of `bytes` is neither NaN nor infinite.

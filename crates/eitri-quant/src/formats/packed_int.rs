@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{Checkpoint, Encoding, Matrix, QuantError, TensorView};
 
-pub(super) static FORMAT: Format = Format { encodings: &[], open };
+pub(super) static FORMAT: Format = Format::Module(open);
 
 fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a>>, QuantError> {
     let name = |suffix: &str| format!("{module}.{suffix}");
@@ -33,9 +33,9 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
             ));
         }
     };
-    let (bits, k) = width(checkpoint, module, &packed, packed_words, groups)?;
-    let grouping = Grouping::of_integers(checkpoint, &scales.view, bits, k, groups)?;
     let zeros = optional_words(checkpoint, module, "weight_zero_point")?;
+    let (bits, k) = width(checkpoint, module, &packed, zeros.as_ref(), groups)?;
+    let grouping = Grouping::of_integers(checkpoint, &scales.view, bits, k, groups)?;
     if let Some(zeros) = &zeros {
         expect_shape(zeros, &[(n * bits).div_ceil(32), groups])?;
     }
@@ -82,19 +82,26 @@ fn open<'a>(checkpoint: &'a Checkpoint, module: &str) -> Result<Option<Matrix<'a
     };
     let format = grouping.format(codes_of, scales.kind());
     let tensors = [packed, scales.view].into_iter().chain(zeros).chain(g_idx).collect();
-    let kind = if bits == 4 { "int4 packed" } else { "int8 packed" };
+    let kind = (stored_name(bits), grouping.scale_group());
     let matrix = Matrix::from_rows(tensors, kind, format, [n, k], Box::new(rows));
     Ok(Some(matrix.with_input_order(order)))
 }
 
-/// Bits of a code and inputs: from `weight_shape`, or where it is absent from what is declared.
+/// How matrices of this width are called.
+pub(super) fn stored_name(bits: usize) -> &'static str {
+    if bits == 4 { "int4 packed" } else { "int8 packed" }
+}
+
+/// Bits of a code and inputs: from `weight_shape`, or where it is absent from what is declared or
+/// else from the zeros, which are packed along the rows.
 fn width(
     checkpoint: &Checkpoint,
     module: &str,
     packed: &TensorView<'_>,
-    packed_words: usize,
+    zeros: Option<&TensorView<'_>>,
     groups: usize,
 ) -> Result<(usize, usize), QuantError> {
+    let (n, packed_words) = matrix_shape(packed)?;
     let name = format!("{module}.weight_shape");
     if checkpoint.contains(&name) {
         let shape = checkpoint.tensor(&name)?;
@@ -106,7 +113,6 @@ fn width(
             }
             other => return Err(stored(&shape, format!("must be I64 or I32, got {}", other.name))),
         };
-        let (n, _) = matrix_shape(packed)?;
         let k = sizes[1] as usize;
         let bits = [4, 8].into_iter().find(|bits| k > 0 && k.div_ceil(32 / bits) == packed_words);
         return match bits {
@@ -120,10 +126,14 @@ fn width(
             )),
         };
     }
-    let Some(config) = checkpoint.quantization() else {
-        return Err(stored(packed, format!("needs {name} or a quantization_config")));
+    let fits = |bits: &usize| match (checkpoint.quantization(), zeros) {
+        (Some(config), _) => config.group_size(*bits, packed_words * 32 / bits, groups).is_ok(),
+        (None, Some(zeros)) => zeros.shape == [(n * bits).div_ceil(32), groups],
+        (None, None) => false,
     };
-    let fits = |bits: &usize| config.group_size(*bits, packed_words * 32 / bits, groups).is_ok();
+    if checkpoint.quantization().is_none() && zeros.is_none() {
+        return Err(stored(packed, format!("needs {name} or a quantization_config")));
+    }
     match [4, 8].into_iter().find(fits) {
         Some(bits) => Ok((bits, packed_words * 32 / bits)),
         None => Err(stored(packed, format!("has {groups} groups of a declared size at no width"))),

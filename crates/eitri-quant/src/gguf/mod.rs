@@ -11,14 +11,15 @@ mod writer;
 
 use std::{collections::HashMap, ops::Range};
 
+pub use crate::tensor_file::NewTensor;
 pub use error::GgufError;
 pub use value::{Array, Value};
-pub use writer::{GgufWriter, MetadataArray, MetadataValue, NewTensor};
+pub use writer::{GgufWriter, MetadataArray, MetadataValue};
 
 use crate::Encoding;
 use reader::Reader;
 
-const MAGIC: [u8; 4] = *b"GGUF";
+pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// Tensors have up to four dimensions in ggml.
 const MAX_DIMENSIONS: u32 = 4;

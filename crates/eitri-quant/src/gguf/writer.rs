@@ -1,14 +1,12 @@
 //! Writing GGUF files, version 3.
 
-use std::{
-    ffi::OsString,
-    fs::{self, File},
-    io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use super::{DEFAULT_ALIGNMENT, MAGIC};
-use crate::{Encoding, QuantError};
+use crate::{
+    QuantError,
+    tensor_file::{NewTensor, Sizes, TensorFile},
+};
 
 const VERSION: u32 = 3;
 
@@ -142,39 +140,10 @@ fn append_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// A tensor that is going to be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTensor {
-    /// Its name.
-    pub name: String,
-    /// How it will be stored.
-    pub encoding: Encoding,
-    /// Dimensions, outermost first.
-    pub shape: Vec<usize>,
-}
-
-impl NewTensor {
-    /// Bytes of its data; `None` when rows do not fill whole blocks.
-    pub fn bytes(&self) -> Option<u64> {
-        let (row, rows) = self.shape.split_last()?;
-        let row = self.encoding.size(*row)? as u64;
-        rows.iter().try_fold(row, |bytes, &dimension| bytes.checked_mul(dimension as u64))
-    }
-}
-
 /// A GGUF file in the making. It gets its name when it is complete; until then it has a temporary
 /// one beside it, which disappears when this value is dropped.
 #[derive(Debug)]
-pub struct GgufWriter {
-    file: BufWriter<File>,
-    partial: Partial,
-    target: PathBuf,
-    /// Name and bytes of the tensors that are not complete, the next one last.
-    tensors: Sizes,
-    /// Bytes of the next tensor that were written.
-    written: u64,
-    total: u64,
-}
+pub struct GgufWriter(TensorFile);
 
 impl GgufWriter {
     /// Writes the header of a file that will be called `target`. An existing file of that name is
@@ -188,19 +157,7 @@ impl GgufWriter {
         tensors: &[NewTensor],
     ) -> Result<Self, QuantError> {
         let (header, sizes) = header(metadata, tensors)?;
-        let (partial, file) = Partial::create(target)?;
-        let mut writer = Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            partial,
-            target: target.to_owned(),
-            tensors: sizes,
-            written: 0,
-            total: 0,
-        };
-        writer.tensors.reverse();
-        writer.put(&header)?;
-        writer.pad()?;
-        Ok(writer)
+        TensorFile::create(target, &header, sizes, DEFAULT_ALIGNMENT).map(Self)
     }
 
     /// Appends to the data of the next tensor that is not complete, in the order of the header.
@@ -208,56 +165,17 @@ impl GgufWriter {
     /// # Errors
     /// When more comes than the tensor takes, or the system refuses.
     pub fn write(&mut self, data: &[u8]) -> Result<(), QuantError> {
-        let got = self.written + data.len() as u64;
-        let (tensor, expected) =
-            self.tensors.last().map_or(("behind the last", 0), |(name, size)| (name, *size));
-        if got > expected {
-            return Err(QuantError::DataLength { tensor: tensor.to_owned(), expected, got });
-        }
-        self.put(data)?;
-        self.written = got;
-        if got == expected {
-            self.tensors.pop();
-            self.written = 0;
-            self.pad()?;
-        }
-        Ok(())
+        self.0.write(data)
     }
 
     /// Gives the file its name. Returns its bytes.
     ///
     /// # Errors
     /// When a tensor is not complete, or the system refuses.
-    pub fn finish(mut self) -> Result<u64, QuantError> {
-        if let Some((tensor, expected)) = self.tensors.pop() {
-            return Err(QuantError::DataLength { tensor, expected, got: self.written });
-        }
-        self.file.flush().map_err(|error| self.error(error))?;
-        // A name must not survive a power failure that the data does not survive.
-        self.file.get_ref().sync_all().map_err(|error| self.error(error))?;
-        fs::rename(&self.partial.path, &self.target).map_err(|error| self.error(error))?;
-        self.partial.is_gone = true;
-        Ok(self.total)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), QuantError> {
-        self.file.write_all(bytes).map_err(|error| self.error(error))?;
-        self.total += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn pad(&mut self) -> Result<(), QuantError> {
-        let padding = self.total.next_multiple_of(DEFAULT_ALIGNMENT) - self.total;
-        self.put(&[0; DEFAULT_ALIGNMENT as usize][..padding as usize])
-    }
-
-    fn error(&self, error: io::Error) -> QuantError {
-        QuantError::Write { path: self.target.clone(), error }
+    pub fn finish(self) -> Result<u64, QuantError> {
+        self.0.finish()
     }
 }
-
-/// Name and bytes of each tensor.
-type Sizes = Vec<(String, u64)>;
 
 /// The header, and the sizes in its order.
 fn header(
@@ -277,7 +195,7 @@ fn header(
     for tensor in tensors {
         let NewTensor { name, encoding, shape } = tensor;
         let (Some(id), Some(bytes)) = (encoding.ggml_id(), tensor.bytes()) else {
-            return Err(QuantError::NotGguf {
+            return Err(QuantError::NotStorable {
                 tensor: name.clone(),
                 shape: shape.clone(),
                 encoding: encoding.name,
@@ -292,34 +210,4 @@ fn header(
         sizes.push((name.clone(), bytes));
     }
     Ok((out, sizes))
-}
-
-/// A file under a temporary name, removed unless it was renamed.
-#[derive(Debug)]
-struct Partial {
-    path: PathBuf,
-    is_gone: bool,
-}
-
-impl Partial {
-    /// Creates `.NAME.PID.part` beside `target`, so that renaming stays within one file system.
-    fn create(target: &Path) -> Result<(Self, File), QuantError> {
-        let mut name = OsString::from(".");
-        name.push(target.file_name().unwrap_or(target.as_os_str()));
-        name.push(format!(".{}.part", std::process::id()));
-        let path = target.with_file_name(name);
-        match File::create(&path) {
-            Ok(file) => Ok((Self { path, is_gone: false }, file)),
-            Err(error) => Err(QuantError::Write { path: target.to_owned(), error }),
-        }
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.is_gone {
-            // What cannot be removed was not created by this process or is gone already.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
 }

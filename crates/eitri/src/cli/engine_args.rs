@@ -124,7 +124,7 @@ impl EngineArgs {
         self.model().ends_with(ROBOT)
     }
 
-    fn kv_dtype(&self) -> Option<KvDtype> {
+    pub(crate) fn kv_dtype(&self) -> Option<KvDtype> {
         match self.kv_cache_dtype {
             KvCacheDtype::Auto => None,
             KvCacheDtype::Bfloat16 => Some(KvDtype::Bf16),

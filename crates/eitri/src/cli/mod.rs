@@ -1,6 +1,7 @@
 //! The command line.
 
 mod engine_args;
+mod inspect_args;
 mod quantity;
 mod quantize_args;
 mod serve_args;
@@ -13,6 +14,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) use engine_args::EngineArgs;
+pub(crate) use inspect_args::{Bandwidth, InspectArgs};
 pub(crate) use quantize_args::QuantizeArgs;
 pub(crate) use serve_args::ServeArgs;
 
@@ -34,7 +36,8 @@ pub(crate) enum Command {
     Serve(Box<ServeArgs>),
     /// Talk to a model in the terminal
     Chat(Box<ChatArgs>),
-    /// Show a model's shape, formats, kernels and memory plan without loading it
+    /// Show a model's shape, formats, kernels, bytes read and memory plan without loading it, or write
+    /// its values as plain tensors
     Inspect(Box<InspectArgs>),
     /// Write a model as a GGUF file, quantised or not, and report how exact it is
     Quantize(QuantizeArgs),
@@ -79,16 +82,6 @@ pub(crate) struct ChatArgs {
     /// 0 always takes the most likely token [default: the model's own, or else 0]
     #[arg(long, value_name = "T", help_heading = "Conversation")]
     pub(crate) temperature: Option<f32>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct InspectArgs {
-    #[command(flatten)]
-    pub(crate) engine: EngineArgs,
-
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
 }
 
 impl Command {

@@ -42,9 +42,9 @@ pub(crate) fn run(arguments: &QuantizeArgs) -> Result<()> {
 
 /// Runs `work`, which can ask whether Ctrl-C was pressed, so that it ends by itself and removes
 /// what is not complete.
-fn until_interrupted(
-    work: impl FnOnce(&dyn Fn() -> bool) -> Result<QuantizeReport, Error>,
-) -> Result<Result<QuantizeReport, Error>> {
+pub(super) fn until_interrupted<T>(
+    work: impl FnOnce(&dyn Fn() -> bool) -> Result<T, Error>,
+) -> Result<Result<T, Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stopped = AtomicBool::new(false);
     let (finished, is_finished) = oneshot::channel::<()>();

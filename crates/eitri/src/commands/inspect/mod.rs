@@ -1,54 +1,88 @@
 //! `eitri inspect`.
 
-use std::fmt;
+mod dequantize;
+mod reads;
 
-use anyhow::Result;
-use eitri::{KvDtype, MemoryPlan, ModelInfo, PlannedEngine, ProbeReport, WeightPlanRow};
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::{Result, bail};
+use eitri::{KvDtype, MemoryPlan, ModelInfo, PUBLISHED, ProbeReport, Published, WeightPlanRow};
 use eitri_kernels::{Context, ContextConfig, WeightFormat, ops};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::InspectArgs,
+    cli::{Bandwidth, InspectArgs},
     console::{self, bytes, parameters},
 };
 
 pub(crate) fn run(arguments: &InspectArgs) -> Result<()> {
-    arguments.engine.fetch()?;
-    let planned = arguments.engine.builder()?.plan()?;
-    let inspection = Inspection::new(&planned, arguments)?;
+    if let (Some(checkpoint), Some(out)) = (&arguments.dequantize, &arguments.out) {
+        return dequantize::run(checkpoint, out, arguments);
+    }
+    match arguments.config.as_deref() {
+        Some("list") => console::print_result(&list(arguments.json)),
+        Some(name) => {
+            let Some(published) = Published::find(name) else {
+                bail!("--config {name} is not known; `--config list` prints the names");
+            };
+            let info = ModelInfo::of_published(published)?;
+            print(&Inspection::new(&info, None, arguments)?, arguments)
+        }
+        None => {
+            arguments.engine.fetch()?;
+            let planned = arguments.engine.builder()?.plan()?;
+            let (info, plan) = (planned.model_info(), planned.memory_plan());
+            print(&Inspection::new(info, Some(plan), arguments)?, arguments)
+        }
+    }
+}
+
+fn print(inspection: &Inspection<'_>, arguments: &InspectArgs) -> Result<()> {
     let text =
         if arguments.json { format!("{:#}", inspection.to_json()) } else { inspection.to_string() };
     console::print_result(&text)
 }
 
+fn list(as_json: bool) -> String {
+    if as_json {
+        let names: Vec<&str> = PUBLISHED.iter().map(|published| published.name).collect();
+        return format!("{:#}", json!(names));
+    }
+    let line = |published: &Published| format!("{:<42} {}", published.name, published.describe());
+    PUBLISHED.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Everything that is shown.
 struct Inspection<'a> {
     info: &'a ModelInfo,
-    plan: &'a MemoryPlan,
+    /// Of a model that can be loaded.
+    plan: Option<&'a MemoryPlan>,
+    kv_dtype: KvDtype,
     /// The kernel of each row of the weight plan.
     kernels: Vec<&'static str>,
     /// Outcomes of the probes of the kernels that this model uses.
     probes: Vec<ProbeReport>,
+    bandwidths: &'a [Bandwidth],
 }
 
 impl<'a> Inspection<'a> {
-    fn new(planned: &'a PlannedEngine, arguments: &InspectArgs) -> Result<Self> {
+    fn new(
+        info: &'a ModelInfo,
+        plan: Option<&'a MemoryPlan>,
+        arguments: &'a InspectArgs,
+    ) -> Result<Self> {
         let ctx = Context::new(&ContextConfig {
             activations: arguments.engine.activations(),
             ..ContextConfig::default()
         })?;
-        let (info, plan) = (planned.model_info(), planned.memory_plan());
+        let asked = arguments.engine.kv_dtype();
+        let kv_dtype = plan.map_or(asked.unwrap_or_default(), |plan| plan.kv_dtype);
+        let bandwidths = arguments.bandwidths();
         let rows = &info.weights.rows;
         let kernels = rows.iter().map(|row| ops::kernel_name(&ctx, row.format)).collect();
         let mut probes = eitri_kernels::probe(&ctx)?;
-        probes.retain(|probe| is_used(probe, rows, plan.kv_dtype));
-        Ok(Self { info, plan, kernels, probes })
-    }
-
-    /// Bytes that decoding one token behind a context of `context` tokens reads.
-    fn bytes_per_token(&self, context: usize) -> u64 {
-        let kv = self.info.kv_bytes_per_token(self.plan.kv_dtype);
-        self.info.weights.bytes_per_token() + kv * context as u64
+        probes.retain(|probe| is_used(probe, rows, kv_dtype));
+        Ok(Self { info, plan, kv_dtype, kernels, probes, bandwidths })
     }
 
     fn to_json(&self) -> Value {
@@ -88,18 +122,25 @@ impl<'a> Inspection<'a> {
             "weights": weights,
             "kernels": probes,
             "file_bytes": info.weights.file_bytes(),
+            "memory_bytes": info.weights.memory_bytes(),
             "bytes_per_token": {
-                "weights": info.weights.bytes_per_token(),
-                "kv_per_context_token": info.kv_bytes_per_token(plan.kv_dtype),
+                "weights": info.weights.bytes_per_step(1),
+                "kv_per_context_token": info.kv_bytes_per_token(self.kv_dtype),
             },
             "has_kv_scales": info.has_kv_scales,
-            "memory_plan": plan_json(plan),
+            "reads": self.reads().iter().map(reads::Read::to_json).collect::<Vec<_>>(),
+            "ignored_tensors": { "unknown": info.unused.unknown, "known": info.unused.known },
+            "memory_plan": plan.map(plan_json),
         })
     }
 
     fn write_shape(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = &self.info.config;
-        writeln!(f, "{} ({})", self.info.name, self.info.place())?;
+        let place = match self.plan {
+            Some(_) => self.info.place(),
+            None => "by its configuration, without weights".to_owned(),
+        };
+        writeln!(f, "{} ({place})", self.info.name)?;
         writeln!(
             f,
             "{} with {} parameters: {} layers of {} (feed-forward {}), {} heads of {} ({} for keys \
@@ -123,28 +164,56 @@ impl<'a> Inspection<'a> {
     fn write_weights(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<22} {:>5} {:>16}  {:<7} {:<11} {:<27} {:>10} {:>10}",
-            "weights", "count", "shape", "stored", "packed", "kernel", "memory", "per token"
+            "{:<22} {:>5} {:>16}  {:<11} {:>7}  {:<16} {:<27} {:>10} {:>10} {:>10}",
+            "weights",
+            "count",
+            "shape",
+            "stored",
+            "group",
+            "packed",
+            "kernel",
+            "memory",
+            "1 reads",
+            "8 read"
         )?;
         let weights = &self.info.weights;
         for (row, kernel) in weights.rows.iter().zip(&self.kernels) {
             let stack = if row.experts > 1 { format!("{}x", row.experts) } else { String::new() };
             writeln!(
                 f,
-                "{:<22} {:>5} {:>16}  {:<7} {:<11} {:<27} {:>10} {:>10}",
+                "{:<22} {:>5} {:>16}  {:<11} {:>7}  {:<16} {:<27} {:>10} {:>10} {:>10}",
                 row.kind,
                 row.count,
                 format!("{stack}{}x{}", row.n, row.k),
                 row.stored,
+                row.scale_group,
                 row.format.name(),
                 kernel,
                 bytes(row.memory_bytes),
-                bytes(row.bytes_per_token)
+                bytes(row.bytes_per_step(1)),
+                bytes(row.bytes_per_step(8))
             )?;
         }
         let in_files = format!("in all; in files {}", bytes(weights.file_bytes()));
-        let (memory, read) = (bytes(weights.memory_bytes()), bytes(weights.bytes_per_token()));
-        writeln!(f, "{in_files:<94} {memory:>10} {read:>10}")
+        let memory = bytes(weights.memory_bytes());
+        let [one, eight] = [1, 8].map(|batch| bytes(weights.bytes_per_step(batch)));
+        writeln!(f, "{in_files:<112} {memory:>10} {one:>10} {eight:>10}")
+    }
+
+    fn write_unused(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unused = &self.info.unused;
+        for (names, why) in [
+            (&unused.unknown, "the network has no use for"),
+            (&unused.known, "of activations or keys and values, which are held more exactly,"),
+        ] {
+            if !names.is_empty() {
+                writeln!(f, "ignored: {} tensors that {why}", names.len())?;
+                for (pattern, count) in patterns(names) {
+                    writeln!(f, "  {count:>5} {pattern}")?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write_kernels(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,24 +232,35 @@ impl fmt::Display for Inspection<'_> {
         writeln!(f)?;
         self.write_weights(f)?;
         writeln!(f)?;
+        self.write_unused(f)?;
         self.write_kernels(f)?;
-        writeln!(f, "\n{}", self.plan)?;
-        match (self.plan.kv_dtype, self.info.has_kv_scales) {
-            (KvDtype::Fp8, true) => writeln!(f, "scales of keys and values: the checkpoint's")?,
-            (KvDtype::Fp8, false) => writeln!(f, "scales of keys and values: 1")?,
-            (_, true) => writeln!(
-                f,
-                "the checkpoint's scales of keys and values are for --kv-cache-dtype fp8: not used"
-            )?,
-            (_, false) => {}
+        if let Some(plan) = self.plan {
+            writeln!(f, "\n{plan}")?;
+            match (plan.kv_dtype, self.info.has_kv_scales) {
+                (KvDtype::Fp8, true) => writeln!(f, "scales of keys and values: the checkpoint's")?,
+                (KvDtype::Fp8, false) => writeln!(f, "scales of keys and values: 1")?,
+                (_, true) => writeln!(
+                    f,
+                    "the checkpoint's scales of keys and values are for --kv-cache-dtype fp8: not used"
+                )?,
+                (_, false) => {}
+            }
         }
-        let contexts = [1, 4096, 32_768];
-        for context in contexts.into_iter().filter(|&len| len <= self.plan.max_model_len) {
-            let read = bytes(self.bytes_per_token(context));
-            write!(f, "\ndecoding one token behind a context of {context} reads {read}")?;
-        }
-        Ok(())
+        writeln!(f)?;
+        self.write_reads(f)
     }
+}
+
+/// Names with `*` for the numbers of layers and experts, and how many tensors each stands for.
+fn patterns(names: &[String]) -> BTreeMap<String, usize> {
+    let mut patterns = BTreeMap::new();
+    for name in names {
+        let is_number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let part = |part| if is_number(&part) { "*" } else { part };
+        let pattern = name.split('.').map(part).collect::<Vec<_>>().join(".");
+        *patterns.entry(pattern).or_default() += 1;
+    }
+    patterns
 }
 
 /// Whether a model with these weights uses the kernel of `probe`.
@@ -201,11 +281,14 @@ fn weight_json(row: &WeightPlanRow, kernel: &str) -> Value {
         "n": row.n,
         "k": row.k,
         "stored": row.stored,
+        "group": row.scale_group.to_string(),
         "packed": row.format.name(),
         "kernel": kernel,
         "file_bytes": row.file_bytes,
         "memory_bytes": row.memory_bytes,
-        "bytes_per_token": row.bytes_per_token,
+        "bytes_per_token": row.bytes_per_step(1),
+        "bytes_per_step_of_8": row.bytes_per_step(8),
+        "distinct_experts_of_8": row.distinct_experts(8),
     })
 }
 
