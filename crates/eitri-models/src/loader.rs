@@ -77,6 +77,11 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
+    /// Reports nothing.
+    pub(crate) fn quiet(ctx: &'a Context, weights: Weights<'a>) -> Self {
+        Self { ctx, weights, progress: None, total_bytes: 0, loaded: Cell::new(0) }
+    }
+
     pub(crate) fn config(&self) -> &'a ModelConfig {
         self.weights.config()
     }

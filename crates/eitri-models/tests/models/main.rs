@@ -11,6 +11,7 @@
 mod support;
 
 mod damage;
+mod directories;
 mod export;
 mod packed;
 mod packed_damage;
