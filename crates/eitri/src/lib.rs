@@ -53,6 +53,7 @@ mod affinity;
 mod answer;
 mod builder;
 mod bundled;
+mod calibration;
 mod defaults;
 mod engine;
 mod error;
@@ -74,7 +75,7 @@ pub use generation::{BlockingGeneration, Completion, Finish, FinishReason, Gener
 pub use info::ModelInfo;
 pub use options::GenerationOptions;
 pub use prompt::{Message, Prompt, Role};
-pub use quantize::{QuantizeOptions, QuantizeReport, quantize};
+pub use quantize::{QuantizeFormat, QuantizeOptions, QuantizeReport, quantize};
 
 pub use eitri_engine::{
     EngineHandle, EngineStats, GeneratedToken, SchedulingPolicy, TokenId, TokenLogprobs, TokenUsage,
@@ -84,5 +85,6 @@ pub use eitri_models::{
     ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, LoadProgress, ModelConfig,
     MoeConfig, WeightPlan, WeightPlanRow,
 };
+pub use eitri_quant::scheme::{Calibration, SCHEMES, Scheme};
 pub use eitri_runner::{KvDtype, LoadReport, MemoryPlan};
 pub use eitri_text::{AnswerDelta, AnswerFormat, AnswerParser, ChatTemplate, Tokenizer};

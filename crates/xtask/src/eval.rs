@@ -164,7 +164,7 @@ fn stored_as(binary: &Path, model: &str, weights: &str) -> Result<PathBuf> {
     if weights == STORED {
         return Ok(directory);
     }
-    let path = workspace::root().join(format!("local/eval/{model}-{weights}.gguf"));
+    let path = workspace::root().join(format!("local/eval/{model}-{weights}"));
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     let status = Command::new(binary)
         .arg("quantize")

@@ -36,7 +36,7 @@ pub(crate) enum Command {
     Chat(Box<ChatArgs>),
     /// Show a model's shape, formats, kernels and memory plan without loading it
     Inspect(Box<InspectArgs>),
-    /// Write a model as a GGUF file, quantised or not, and report how exact it is
+    /// Write a model quantised, as a GGUF file or a Hugging Face directory, and report how exact it is
     Quantize(QuantizeArgs),
 }
 
