@@ -1,4 +1,4 @@
-//! `eitri quantize`: files that other programs read, and that eitri itself runs.
+//! `eitri quantize`: files that other programs read, and files and directories that eitri itself runs.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -112,4 +112,96 @@ fn a_file_that_exists_is_replaced_only_by_force() {
     assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("is Q4_0") && error.contains("start from F32, F16 or BF16"), "{error}");
     assert!(!Path::new("unwritten.gguf").exists());
+}
+
+const DIRECTORIES: [&str; 9] = [
+    "w8a16",
+    "gptq-int8",
+    "fp8-dynamic",
+    "fp8-block",
+    "awq-int4",
+    "gptq-int4",
+    "w4a16",
+    "nvfp4",
+    "nvfp4-ct",
+];
+
+/// Quantises the model to a directory; returns it and what was printed.
+fn write_directory(folder: &Path, format: &str, flags: &[&str]) -> (PathBuf, String) {
+    let out = folder.join(format);
+    let model = robot();
+    let line =
+        ["quantize", model.to_str().unwrap(), "--to", format, "--out", out.to_str().unwrap()];
+    let (code, text, error) = run(&[&line[..], flags].concat()).unwrap();
+    assert_eq!(code, Some(0), "{error}");
+    for expected in ["embedding", "attention q,k,v", "feed-forward down", "relative error"] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    (out, error)
+}
+
+/// The tokenizer and the chat template came along, and no flag says what the weights are.
+#[test]
+fn directories_run_and_eight_bits_answer_as_the_model_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = answer(&robot());
+    for format in DIRECTORIES {
+        let (directory, notes) = write_directory(folder.path(), format, &[]);
+        let is_plain = matches!(format, "fp8-dynamic" | "fp8-block");
+        assert_eq!(notes.contains("--calibrate"), !is_plain, "{format}: {notes}");
+        let got = answer(&directory);
+        if format.contains('8') {
+            assert_eq!(got, expected, "{format}");
+        }
+    }
+}
+
+#[test]
+fn calibration_reads_conversations_and_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lines, text) = (folder.path().join("texts.jsonl"), folder.path().join("texts.txt"));
+    let conversation =
+        r#"{"messages": [{"role": "user", "content": "Drive two metres forward."}]}"#;
+    fs::write(&lines, format!("{conversation}\n{{\"text\": \"Turn left.\"}}\n")).unwrap();
+    fs::write(&text, "Pick up the red cup.\nGo to the kitchen.\n").unwrap();
+    for (format, file) in [("gptq-int4", &lines), ("awq-int4", &text), ("nvfp4", &lines)] {
+        let flags = ["--calibrate", file.to_str().unwrap()];
+        let (directory, notes) = write_directory(folder.path(), format, &flags);
+        assert!(notes.contains("tokens of 2 texts"), "{notes}");
+        answer(&directory);
+    }
+    let model = robot();
+    let refused = |format: &str, file: &Path| {
+        let line = ["quantize", model.to_str().unwrap(), "--to", format, "--out", "unwritten"];
+        let flags = ["--calibrate", file.to_str().unwrap()];
+        let (code, _, error) = run(&[&line[..], &flags].concat()).unwrap();
+        assert_ne!(code, Some(0));
+        assert!(!Path::new("unwritten").exists());
+        error
+    };
+    for format in ["fp8-block", "fp8-dynamic", "q4_0"] {
+        let error = refused(format, &text);
+        assert!(error.contains(&format!("left out for {format}")), "{error}");
+    }
+    fs::write(&text, "{\"txt\": \"typo\"}\n").unwrap();
+    let error = refused("gptq-int4", &text);
+    assert!(error.contains("line 1: must have either text"), "{error}");
+}
+
+#[test]
+fn a_directory_that_is_not_empty_is_replaced_only_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let (directory, _) = write_directory(folder.path(), "w4a16", &[]);
+    let before = fs::read(directory.join("config.json")).unwrap();
+    let model = robot();
+    let paths = [model.to_str().unwrap(), directory.to_str().unwrap()];
+    let line = ["quantize", paths[0], "--to", "gptq-int8", "--out", paths[1]];
+    let (code, _, error) = run(&line).unwrap();
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("exists already") && error.contains("--force"), "{error}");
+    assert_eq!(fs::read(directory.join("config.json")).unwrap(), before);
+    let (code, _, error) = run(&[&line[..], &["--force"]].concat()).unwrap();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(directory.join("quantize_config.json").exists());
+    assert_eq!(folder.path().read_dir().unwrap().count(), 1, "nothing else is left");
 }

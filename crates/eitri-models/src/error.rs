@@ -82,8 +82,17 @@ pub enum ModelError {
         /// The format.
         encoding: &'static str,
     },
+    /// Texts for calibration where they change nothing.
+    #[error(
+        "{scheme} has no use for calibration texts: its weights are rounded to the nearest and \
+         activations are scaled as they come; leave them out, or choose another format"
+    )]
+    NoCalibration {
+        /// The format.
+        scheme: &'static str,
+    },
     /// The caller stopped an export.
-    #[error("stopped before the file was complete; nothing was written")]
+    #[error("stopped before all was written; nothing is left of it")]
     Stopped,
     /// A step that does not fit the loaded model.
     #[error("step input: {what} must be {expected}, got {got}")]

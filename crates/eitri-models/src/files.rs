@@ -23,7 +23,30 @@ pub struct ModelFiles {
     tokenizer: TokenizerSource,
     checkpoint: Checkpoint,
     naming: Naming,
+    origin: Origin,
 }
+
+/// Where the files are.
+#[derive(Debug)]
+enum Origin {
+    Directory(PathBuf),
+    Gguf,
+    Embedded(EmbeddedModel),
+}
+
+/// Files that belong to a model beside its weights and `config.json`.
+const COMPANIONS: [&str; 10] = [
+    GENERATION,
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
 
 /// Where the tokenizer's files are.
 #[derive(Debug, Clone)]
@@ -131,15 +154,11 @@ impl ModelFiles {
     }
 
     fn open_directory(directory: &Path) -> Result<Self, ModelError> {
-        let read = |name: &str| {
-            let path = directory.join(name);
-            std::fs::read(&path).map_err(|error| ModelError::Io { path, error })
-        };
-        let json = object(CONFIG, &read(CONFIG)?)?;
+        let json = object(CONFIG, &read(&directory.join(CONFIG))?)?;
         let config = config::from_json(CONFIG, &json)?;
         let quantization = QuantizationConfig::find(directory, &json)?;
         let generation = if directory.join(GENERATION).exists() {
-            Some(object(GENERATION, &read(GENERATION)?)?)
+            Some(object(GENERATION, &read(&directory.join(GENERATION))?)?)
         } else {
             None
         };
@@ -151,6 +170,7 @@ impl ModelFiles {
             tokenizer: TokenizerSource::Directory(directory.to_owned()),
             checkpoint: Checkpoint::open_safetensors(directory)?.with_quantization(quantization),
             naming: Naming::HuggingFace,
+            origin: Origin::Directory(directory.to_owned()),
         })
     }
 
@@ -164,6 +184,7 @@ impl ModelFiles {
             tokenizer: TokenizerSource::Gguf(Box::new(gguf_tokenizer(header))),
             checkpoint,
             naming: Naming::Gguf,
+            origin: Origin::Gguf,
         })
     }
 
@@ -188,6 +209,7 @@ impl ModelFiles {
             checkpoint: Checkpoint::from_safetensors("model.safetensors", files.weights)?
                 .with_quantization(quantization),
             naming: Naming::HuggingFace,
+            origin: Origin::Embedded(*files),
         })
     }
 
@@ -242,6 +264,45 @@ impl ModelFiles {
         }
     }
 
+    /// The directory that it was opened from, if it was one.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Directory(directory) => Some(directory),
+            Origin::Gguf | Origin::Embedded(_) => None,
+        }
+    }
+
+    /// `config.json` as it is; empty for a GGUF file.
+    pub(crate) fn config_json(&self) -> Result<Map<String, Value>, ModelError> {
+        match &self.origin {
+            Origin::Directory(directory) => object(CONFIG, &read(&directory.join(CONFIG))?),
+            Origin::Gguf => Ok(Map::new()),
+            Origin::Embedded(model) => object(CONFIG, model.config),
+        }
+    }
+
+    /// Names and contents of the files beside the weights and `config.json`: generation defaults,
+    /// tokenizer and chat template. None for a GGUF file.
+    pub(crate) fn companions(&self) -> Result<Vec<(String, Vec<u8>)>, ModelError> {
+        let directory = match &self.origin {
+            Origin::Directory(directory) => directory,
+            Origin::Gguf => return Ok(Vec::new()),
+            Origin::Embedded(model) => {
+                let files = [
+                    (GENERATION, model.generation_config),
+                    ("tokenizer.json", Some(model.tokenizer)),
+                    ("tokenizer_config.json", model.tokenizer_config),
+                ];
+                let present = files.into_iter().filter_map(|(name, content)| {
+                    content.map(|content| (name.to_owned(), content.to_vec()))
+                });
+                return Ok(present.collect());
+            }
+        };
+        let present = COMPANIONS.iter().filter(|name| directory.join(name).exists());
+        present.map(|name| Ok(((*name).to_owned(), read(&directory.join(name))?))).collect()
+    }
+
     pub(crate) fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
@@ -254,6 +315,10 @@ impl ModelFiles {
         let source = Source::Checkpoint(&self.checkpoint);
         Weights { source, config: &self.config, naming: self.naming }
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    std::fs::read(path).map_err(|error| ModelError::Io { path: path.to_owned(), error })
 }
 
 pub(crate) fn object(file: &str, json: &[u8]) -> Result<Map<String, Value>, ModelError> {

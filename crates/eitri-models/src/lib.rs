@@ -3,7 +3,8 @@
 //! [`ModelFiles::open`] reads configuration and headers and checks them; [`load`] packs the weights
 //! and returns a [`Model`], whose one operation is a step over a flat batch. Models see token ids,
 //! positions and block tables, never requests, text or scheduling. [`export_gguf`] writes a model as a
-//! GGUF file, quantised or not; [`dequantise`] writes plain tensors of any checkpoint.
+//! GGUF file, quantised or not, [`export_directory`] as a quantised Hugging Face directory;
+//! [`dequantise`] writes plain tensors of any checkpoint.
 //!
 //! An architecture is one file in `arch/` over the shared `layers/`, and a line in the registry.
 
@@ -29,7 +30,8 @@ pub use config::{GenerationConfig, ModelConfig, MoeConfig};
 pub use dequantise::{DequantiseReport, dequantise};
 pub use error::ModelError;
 pub use export::{
-    ExportOptions, ExportProgress, ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, export_gguf,
+    CALIBRATION_TEXT_TOKENS, CALIBRATION_TOKENS, DirectoryOptions, ExportOptions, ExportProgress,
+    ExportReport, ExportRow, GGUF_PRESETS, GgufPreset, export_directory, export_gguf,
 };
 pub use files::{EmbeddedModel, GgufTokenizer, ModelFiles, TokenizerSource, UnusedTensors};
 pub use loader::{LoadOptions, LoadProgress, load};

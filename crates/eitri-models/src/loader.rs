@@ -60,7 +60,8 @@ pub fn load(
     let (plan, order) = weight_plan::plan(&weights, ctx.isa())?;
     let (total_bytes, progress) = (plan.file_bytes(), options.progress);
     let decoder = order.follow(|cursor| {
-        let loader = Loader { ctx, weights, cursor, progress, total_bytes, loaded: Cell::new(0) };
+        let (cursor, loaded) = (Some(cursor), Cell::new(0));
+        let loader = Loader { ctx, weights, cursor, progress, total_bytes, loaded };
         Decoder::load(&loader, options.max_rows, options.max_positions)
     })?;
     let UnusedTensors { unknown, known } = files.unused_tensors();
@@ -77,13 +78,20 @@ pub fn load(
 pub(crate) struct Loader<'a> {
     ctx: &'a Context,
     weights: Weights<'a>,
-    cursor: &'a Cursor,
+    /// Of the thread that reads ahead, if there is one.
+    cursor: Option<&'a Cursor>,
     progress: Option<&'a dyn Fn(LoadProgress)>,
     total_bytes: u64,
     loaded: Cell<u64>,
 }
 
 impl<'a> Loader<'a> {
+    /// Reports nothing.
+    pub(crate) fn quiet(ctx: &'a Context, weights: Weights<'a>) -> Self {
+        let loaded = Cell::new(0);
+        Self { ctx, weights, cursor: None, progress: None, total_bytes: 0, loaded }
+    }
+
     pub(crate) fn config(&self) -> &'a ModelConfig {
         self.weights.config()
     }
@@ -111,9 +119,9 @@ impl<'a> Loader<'a> {
         bytes: u64,
         pack: impl FnOnce() -> Result<T, QuantError>,
     ) -> Result<T, ModelError> {
-        self.cursor.begin(bytes);
+        self.cursor.inspect(|cursor| cursor.begin(bytes));
         let packed = pack()?;
-        self.cursor.finish();
+        self.cursor.inspect(|cursor| cursor.finish());
         self.loaded.set(self.loaded.get() + bytes);
         if let Some(progress) = self.progress {
             let (loaded_bytes, total_bytes) = (self.loaded.get(), self.total_bytes);

@@ -112,8 +112,16 @@ impl Checkpoint {
     /// # Errors
     /// When it is damaged.
     pub fn from_safetensors(name: &str, bytes: &'static [u8]) -> Result<Self, QuantError> {
+        Self::from_bytes(name, FileBytes::Static(bytes))
+    }
+
+    /// As [`Self::from_safetensors`] for a file that may be anywhere.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn from_bytes(name: &str, bytes: FileBytes) -> Result<Self, QuantError> {
         let mut checkpoint = Self::default();
-        checkpoint.add_safetensors(name, FileBytes::Static(bytes))?;
+        checkpoint.add_safetensors(name, bytes)?;
         Ok(checkpoint)
     }
 

@@ -190,6 +190,44 @@ pub enum QuantError {
         /// What comes nearest to it and works.
         nearest: String,
     },
+    /// A module whose shape a scheme cannot store.
+    #[error(
+        "{module} has shape {shape:?}, which {scheme} cannot store: rows must be a multiple of {}, \
+         columns of {}", multiples[0], multiples[1]
+    )]
+    NotPackable {
+        /// The module.
+        module: String,
+        /// The scheme.
+        scheme: &'static str,
+        /// Rows and columns.
+        shape: [usize; 2],
+        /// What they must be multiples of.
+        multiples: [usize; 2],
+    },
+    /// A tensor that a writer was not told about, or got twice.
+    #[error("tensor {tensor} {problem}")]
+    NotExpected {
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// Inputs that no damping makes independent, usually because they are not finite.
+    #[error("the products of {inputs} inputs cannot be factorised; calibrate with other texts")]
+    Hessian {
+        /// Inputs of the module.
+        inputs: usize,
+    },
+    /// Error feedback on a grid that it is not made for.
+    #[error("error feedback needs groups of 128 inputs or whole rows, not of {columns}")]
+    NoFeedback {
+        /// Inputs that share a scale.
+        columns: usize,
+    },
+    /// The tensor library failed, usually for want of memory.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
     /// A kernel refused, or a row could not be packed.
     #[error(transparent)]
     Kernel(#[from] KernelError),

@@ -3,8 +3,9 @@
 //! A [`Checkpoint`] is a set of named tensors in GGUF or safetensors files, mapped and checked but
 //! not read. The files in `formats` recognise how a weight matrix is stored and give it as a [`Matrix`]: a
 //! source of canonical rows, from which [`Linear`] packs what the kernels multiply. The way back is
-//! [`quantize`], which encodes rows, and [`gguf::GgufWriter`]. The crate knows files and formats, but
-//! no model's layers.
+//! [`quantize`], which encodes rows, and [`gguf::GgufWriter`]; for Hugging Face directories
+//! [`scheme`], which stores modules, and [`safetensors::SafeTensorsDirectory`]. The crate knows files and
+//! formats, but no model's layers.
 //!
 //! Nothing in a file is trusted: every length is checked against the file before it is used.
 
@@ -21,6 +22,7 @@ mod quantization;
 pub mod quantize;
 pub mod safetensors;
 mod scale_group;
+pub mod scheme;
 mod stream;
 mod tensor_file;
 

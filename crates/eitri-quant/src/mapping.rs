@@ -1,4 +1,4 @@
-//! Bytes of a file: mapped, or compiled into the program.
+//! Bytes of a file: mapped, compiled into the program, or made by it.
 
 #![allow(unsafe_code, reason = "the one place that maps files into memory")]
 
@@ -15,6 +15,8 @@ pub enum FileBytes {
     Mapped(MappedFile),
     /// Part of the program.
     Static(&'static [u8]),
+    /// Made in memory.
+    Owned(Vec<u8>),
 }
 
 /// A map, and the file that it is of.
@@ -48,6 +50,7 @@ impl FileBytes {
         match self {
             Self::Mapped(file) => &file.map,
             Self::Static(bytes) => bytes,
+            Self::Owned(bytes) => bytes,
         }
     }
 

@@ -398,7 +398,10 @@ impl PlannedEngine {
 
 type ModelText = (Arc<Tokenizer>, Option<Arc<ChatTemplate>>);
 
-fn load_text(source: &TokenizerSource, template: Option<&str>) -> Result<ModelText, Error> {
+pub(crate) fn load_text(
+    source: &TokenizerSource,
+    template: Option<&str>,
+) -> Result<ModelText, Error> {
     let tokenizer = match source {
         TokenizerSource::Directory(directory) => Tokenizer::from_dir(directory)?,
         TokenizerSource::Gguf(vocab) => Tokenizer::from_gguf(gguf_vocab(vocab))?,

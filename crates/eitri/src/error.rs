@@ -88,10 +88,20 @@ pub enum Error {
     /// A generation failed while it ran.
     #[error("the generation failed: {0}")]
     Generation(Arc<str>),
-    /// A file lies where another one shall be written.
+    /// Texts for calibration that cannot be used; line 0 means the whole file.
+    #[error("{}{}: {message}", path.display(), in_line(*line))]
+    Calibration {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// Something lies where a model shall be written.
     #[error("{} exists already", path.display())]
     OutputExists {
-        /// The file.
+        /// The file or directory.
         path: PathBuf,
     },
     /// A file shall be written over the one that it is made from.
@@ -137,6 +147,10 @@ impl Error {
             _ => None,
         }
     }
+}
+
+fn in_line(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(", line {line}") }
 }
 
 fn looked_in(paths: &[PathBuf]) -> String {

@@ -53,6 +53,7 @@ mod affinity;
 mod answer;
 mod builder;
 mod bundled;
+mod calibration;
 mod defaults;
 mod dequantise;
 mod engine;
@@ -78,7 +79,7 @@ pub use hub::{DownloadProgress, HubError};
 pub use info::ModelInfo;
 pub use options::GenerationOptions;
 pub use prompt::{Message, Prompt, Role};
-pub use quantize::{QuantizeOptions, QuantizeReport, quantize};
+pub use quantize::{QuantizeFormat, QuantizeOptions, QuantizeReport, quantize};
 pub use resolve::fetch;
 
 pub use eitri_engine::{
@@ -90,6 +91,9 @@ pub use eitri_models::{
     LoadProgress, ModelConfig, MoeConfig, PUBLISHED, Published, ReadShare, UnusedTensors,
     WeightPlan, WeightPlanRow,
 };
-pub use eitri_quant::{ScaleGroup, WriteProgress};
+pub use eitri_quant::{
+    ScaleGroup, WriteProgress,
+    scheme::{Calibration, SCHEMES, Scheme},
+};
 pub use eitri_runner::{KvDtype, LoadReport, MemoryPlan};
 pub use eitri_text::{AnswerDelta, AnswerFormat, AnswerParser, ChatTemplate, Tokenizer};

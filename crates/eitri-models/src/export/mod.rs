@@ -1,7 +1,8 @@
 //! Writing a model as a GGUF file that llama.cpp loads: names, metadata and row order are those of
 //! llama.cpp's converter (`convert_hf_to_gguf.py`), types those of its quantiser
-//! (`llama-quant.cpp`).
+//! (`llama-quant.cpp`). Quantised Hugging Face directories are in `hugging_face`.
 
+mod hugging_face;
 mod metadata;
 mod preset;
 mod report;
@@ -16,11 +17,14 @@ use eitri_quant::{
     gguf::{GgufWriter, MetadataValue, NewTensor},
 };
 
+pub use hugging_face::{
+    CALIBRATION_TEXT_TOKENS, CALIBRATION_TOKENS, DirectoryOptions, export_directory,
+};
 pub use preset::{GGUF_PRESETS, GgufPreset};
 pub use report::{ExportReport, ExportRow};
 
 use crate::{ModelError, ModelFiles, weights::Naming};
-use report::Squares;
+use report::{Amount, Squares};
 use source::{SourceTensor, Values};
 
 /// Values that are encoded before the next are read: enough work for all threads, and little memory.
@@ -94,7 +98,8 @@ pub fn export_gguf(
                     ControlFlow::Break(()) => Err(ModelError::Stopped),
                 }
             })?;
-        report.add(source, tensor, squares);
+        let amount = Amount { values: source.count() as u64, bytes: tensor.bytes().unwrap_or(0) };
+        report.add(source.kind(), tensor.encoding.name, amount, squares);
     }
     report.file_bytes = writer.finish()?;
     report.ignored = files.checkpoint().unused().into_iter().map(str::to_owned).collect();

@@ -2,10 +2,6 @@
 
 use std::ops::AddAssign;
 
-use eitri_quant::gguf::NewTensor;
-
-use super::source::SourceTensor;
-
 /// Squares summed over values.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Squares {
@@ -30,6 +26,13 @@ impl AddAssign for Squares {
         self.values += other.values;
         self.errors += other.errors;
     }
+}
+
+/// How much a tensor, or a module of several, holds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Amount {
+    pub(super) values: u64,
+    pub(super) bytes: u64,
 }
 
 /// Tensors of one kind that are stored alike.
@@ -64,7 +67,12 @@ pub struct ExportReport {
     pub fallbacks: Vec<(String, &'static str)>,
     /// Tensors of the source that the network does not use.
     pub ignored: Vec<String>,
-    /// Bytes of the new file.
+    /// Modules that were rounded to the nearest, or got the scales of their neighbours, since no
+    /// calibration text reached them.
+    pub unreached: Vec<String>,
+    /// Tokens of the calibration texts that were used; 0 without calibration.
+    pub calibration_tokens: usize,
+    /// Bytes of the new file, or of all files of a directory but the index.
     pub file_bytes: u64,
 }
 
@@ -83,9 +91,14 @@ impl ExportReport {
         self.rows.iter().map(|row| row.values).sum()
     }
 
-    pub(super) fn add(&mut self, source: &SourceTensor<'_>, tensor: &NewTensor, squares: Squares) {
-        let (kind, encoding) = (source.kind(), tensor.encoding.name);
-        let (values, bytes) = (source.count() as u64, tensor.bytes().unwrap_or(0));
+    /// Adds a tensor, or the tensors of a module.
+    pub(super) fn add(
+        &mut self,
+        kind: &'static str,
+        encoding: &'static str,
+        Amount { values, bytes }: Amount,
+        squares: Squares,
+    ) {
         let same = |row: &&mut ExportRow| (row.kind, row.encoding) == (kind, encoding);
         if let Some(row) = self.rows.iter_mut().find(same) {
             row.tensors += 1;

@@ -12,6 +12,7 @@ mod support;
 
 mod damage;
 mod dequantise;
+mod directories;
 mod export;
 mod fp8_kv_cache;
 mod packed;

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Show a model's shape, formats, kernels, bytes read and memory plan without loading it, or write
     /// its values as plain tensors
     Inspect(Box<InspectArgs>),
-    /// Write a model as a GGUF file, quantised or not, and report how exact it is
+    /// Write a model quantised, as a GGUF file or a Hugging Face directory, and report how exact it is
     Quantize(QuantizeArgs),
 }
 

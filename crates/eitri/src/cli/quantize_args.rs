@@ -6,7 +6,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use eitri::{GGUF_PRESETS, GgufPreset};
+use eitri::QuantizeFormat;
 
 use super::quantity::parse_count;
 
@@ -16,15 +16,22 @@ pub(crate) struct QuantizeArgs {
     #[arg(value_name = "MODEL")]
     pub(crate) model: PathBuf,
 
-    /// Format of the weights; _m mixes give some layers more bits, as llama.cpp does
-    #[arg(long, value_name = "FORMAT", value_parser = presets())]
-    pub(crate) to: &'static GgufPreset,
+    /// Format of the weights. The first eleven are GGUF files (_m mixes give some layers more bits, as
+    /// llama.cpp does), the others Hugging Face directories
+    #[arg(long, value_name = "FORMAT", value_parser = formats())]
+    pub(crate) to: QuantizeFormat,
 
-    /// The file to write
-    #[arg(long, value_name = "FILE.gguf")]
+    /// The file or directory to write
+    #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,
 
-    /// Replace the file if there is one
+    /// Texts whose activations say how to quantise: lines of text, or of {"text": ...} or
+    /// {"messages": [...]}. GPTQ for gptq-int4, gptq-int8, w4a16 and w8a16, AWQ for awq-int4, scales
+    /// of activations for nvfp4 and nvfp4-ct
+    #[arg(long, value_name = "FILE")]
+    pub(crate) calibrate: Option<PathBuf>,
+
+    /// Replace the file, or the directory of a model, if there is one
     #[arg(long)]
     pub(crate) force: bool,
 
@@ -37,7 +44,7 @@ pub(crate) struct QuantizeArgs {
     pub(crate) threads: Option<usize>,
 }
 
-fn presets() -> impl TypedValueParser<Value = &'static GgufPreset> {
-    PossibleValuesParser::new(GGUF_PRESETS.iter().map(|preset| preset.name))
-        .try_map(|name| GgufPreset::find(&name).ok_or("not a format"))
+fn formats() -> impl TypedValueParser<Value = QuantizeFormat> {
+    PossibleValuesParser::new(QuantizeFormat::names())
+        .try_map(|name| QuantizeFormat::find(&name).ok_or("not a format"))
 }

@@ -39,11 +39,14 @@ fn help_is_as_reviewed() {
 
 #[test]
 fn quantize_knows_its_formats_by_name() {
+    use eitri::QuantizeFormat::{Directory, Gguf};
     let line = |format| ["eitri", "quantize", "m", "--to", format, "--out", "m.gguf"];
     let parse_format = |format| parse(line(format).map(OsString::from));
-    for preset in &eitri::GGUF_PRESETS {
-        match parse_format(preset.name).unwrap().cli.command {
-            Command::Quantize(arguments) => assert_eq!(arguments.to, preset),
+    let presets = eitri::GGUF_PRESETS.iter().map(|preset| (preset.name, Gguf(preset)));
+    let schemes = eitri::SCHEMES.iter().map(|scheme| (scheme.name, Directory(scheme)));
+    for (name, format) in presets.chain(schemes) {
+        match parse_format(name).unwrap().cli.command {
+            Command::Quantize(arguments) => assert_eq!(arguments.to, format),
             other => panic!("{other:?}"),
         }
     }

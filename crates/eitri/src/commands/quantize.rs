@@ -18,9 +18,10 @@ use crate::{
 
 pub(crate) fn run(arguments: &QuantizeArgs) -> Result<()> {
     let options = QuantizeOptions {
-        preset: arguments.to,
+        format: arguments.to,
         out: arguments.out.clone(),
         overwrite: arguments.force,
+        calibrate: arguments.calibrate.clone(),
         revision: arguments.revision.clone(),
         threads: arguments.threads,
     };
@@ -69,13 +70,13 @@ fn table(report: &QuantizeReport, arguments: &QuantizeArgs) -> Result<String> {
     let mut text = String::new();
     writeln!(
         text,
-        "{:<22} {:>7} {:<7} {:>10} {:>15}",
-        "weights", "tensors", "stored", "bytes", "relative error"
+        "{:<22} {:>7} {:<11} {:>10} {:>15}",
+        "weights", "number", "stored", "bytes", "relative error"
     )?;
     for row in &export.rows {
         writeln!(
             text,
-            "{:<22} {:>7} {:<7} {:>10} {:>15}",
+            "{:<22} {:>7} {:<11} {:>10} {:>15}",
             row.kind,
             row.tensors,
             row.encoding,

@@ -43,6 +43,12 @@ impl MoeBuffers {
         })
     }
 
+    /// What the second halves of the experts multiplied last: `[max_rows * top_k, intermediate]`,
+    /// the rows of a token one after the other.
+    pub fn activated(&self) -> &Tensor {
+        &self.activated
+    }
+
     /// Bytes that [`Self::new`] allocates, for the memory plan.
     pub fn bytes(max_rows: usize, top_k: usize, hidden: usize, intermediate: usize) -> usize {
         4 * max_rows * top_k * (3 * intermediate + hidden)

@@ -3,12 +3,15 @@
 //! The header is read here and not by the `safetensors` crate, so that a damaged one is reported
 //! with the tensor's name, and a name that occurs twice is seen.
 
+mod directory;
+mod header;
 mod writer;
 
 use std::{collections::BTreeMap, fmt, ops::Range};
 
 use serde_json::{Map, Value};
 
+pub use directory::{SafeTensorsDirectory, serialize};
 pub use writer::SafeTensorsWriter;
 
 use crate::Encoding;
