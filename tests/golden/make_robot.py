@@ -1,8 +1,8 @@
-"""Records greedy answers of a bundled model to 30 fixed conversations.
+"""Records greedy answers of the bundled model to 30 fixed conversations.
 
-usage: python make_robot.py BASE_URL > robot.json        (robot_moe.json for robot-moe)
+usage: python make_robot.py BASE_URL > robot.json
 
-BASE_URL is `eitri serve robot` (or `robot-moe`) with `--activations exact --kv-cache-dtype float32`. The tokens are Eitri's own; a test of
+BASE_URL is `eitri serve robot` with `--activations exact --kv-cache-dtype float32`. The tokens are Eitri's own; a test of
 eitri-models lets candle-transformers (f32) choose each of them anew, so that the file is no oracle by itself. Standard library only.
 """
 

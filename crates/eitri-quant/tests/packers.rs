@@ -93,7 +93,7 @@ fn packers_mean_what_they_say_bit_for_bit() {
         ("awq", awq, F16, "u4+zero g128 f16"),
         ("mo", nvfp4, F32, "nvfp4"),
         ("ct_nvfp4", tensors.clone(), BF16, "nvfp4"),
-        ("ct_mxfp4", tensors, F32, "e2m1 g32 bf16"),
+        ("ct_mxfp4", tensors, F32, "mxfp4"),
     ];
     for (case, config, round, format) in cases {
         let keep = |name: &str| Some(name.to_owned());

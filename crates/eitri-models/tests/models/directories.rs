@@ -137,7 +137,7 @@ fn every_scheme_is_written_and_read() {
             let error = off(&logits(&target, &tokens), &wanted);
             let bound = match scheme.stored {
                 "int8 packed" | "GPTQ 8-bit" => 0.1,
-                "FP8 rows" | "FP8 blocks" => 0.3,
+                "FP8" => 0.3,
                 _ => 0.6,
             };
             assert!(error > 0.0 && error < bound, "{}: {error}", scheme.name);

@@ -72,14 +72,14 @@ pub static SCHEMES: [Scheme; 9] = [
     },
     Scheme {
         name: "fp8-dynamic",
-        stored: "FP8 rows",
+        stored: "FP8",
         calibration: Calibration::None,
         grid: Grid::Fp8 { block: None },
         layout: Layout::FloatQuantized,
     },
     Scheme {
         name: "fp8-block",
-        stored: "FP8 blocks",
+        stored: "FP8",
         calibration: Calibration::None,
         grid: Grid::Fp8 { block: Some(128) },
         layout: Layout::BlockFp8,

@@ -18,7 +18,7 @@ pub(crate) struct InspectArgs {
     pub(crate) config: Option<String>,
 
     /// Memory bandwidth in GB/s (10^9 bytes) for the least time of a step, or `thor`: 273 by the
-    /// data sheet of Jetson Thor and 243 as measured there
+    /// data sheet of Jetson Thor and 243 as others measured there
     #[arg(long, value_name = "N|thor", value_parser = parse_bandwidths)]
     pub(crate) bandwidth_gbps: Option<Bandwidths>,
 
