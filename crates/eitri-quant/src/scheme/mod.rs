@@ -1,9 +1,9 @@
 //! Linear modules as the producers of quantised Hugging Face checkpoints store them: the way back
 //! from `formats`.
 //!
-//! A [`Scheme`] is a [grid](grid) of values, which turns a matrix into [`Codes`] by rounding to the
-//! nearest, and a [layout](layout), which turns codes into the tensors of a producer. [`gptq`] finds
-//! better codes on the same grids, and [`awq`] better values to round.
+//! A [`Scheme`] is a grid of values, which turns a matrix into [`Codes`] by rounding to the nearest,
+//! and a layout, which turns codes into the tensors of a producer. GPTQ ([`Feedback`]) finds better
+//! codes on the same grids, and AWQ ([`search_scales`]) better values to round.
 
 mod awq;
 mod cholesky;
