@@ -99,9 +99,10 @@ fn ask(
     system: &Message,
     conversation: &[Message],
 ) -> Result<eitri::Answer, eitri::Error> {
-    /// Turns that the model sees; older ones are of no use and would fill its context.
-    const TURNS: usize = 12;
-    let mut recent = &conversation[conversation.len().saturating_sub(TURNS)..];
+    /// Messages that the model sees: the command and the one before it. It was trained on dialogues as
+    /// short as that.
+    const RECENT: usize = 6;
+    let mut recent = &conversation[conversation.len().saturating_sub(RECENT)..];
     while recent.first().is_some_and(|message| message.role != eitri::Role::User) {
         recent = &recent[1..];
     }
