@@ -29,4 +29,6 @@ pub use pool::{ThreadPool, ThreadStart};
 pub use probe::{ProbeReport, probe};
 pub use rope::{RopeScaling, RopeTable};
 pub use storage::{Element, read, write};
-pub use weight::{Codes, GroupSize, Grouped, RowSource, ScaleType, Weight, WeightFormat};
+pub use weight::{
+    Codes, GroupSize, Grouped, RowSource, ScaleType, Weight, WeightFormat, minifloat,
+};

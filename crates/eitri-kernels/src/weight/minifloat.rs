@@ -6,7 +6,7 @@
 use half::f16;
 
 /// Value of an E4M3 code: bias 7, subnormals, no infinities; 0x7F and 0xFF are NaN.
-pub(crate) fn e4m3(code: u8) -> f32 {
+pub fn e4m3(code: u8) -> f32 {
     if code & 0x7F == 0x7F {
         return f32::NAN;
     }
@@ -15,10 +15,15 @@ pub(crate) fn e4m3(code: u8) -> f32 {
     f16::from_bits(bits).to_f32() * 256.0
 }
 
+/// Largest magnitude of E4M3.
+pub const E4M3_MAX: f32 = 448.0;
+/// Largest magnitude of E2M1.
+pub const E2M1_MAX: f32 = 6.0;
+
 /// The E4M3 code nearest to `value`, of two equally near the even one. There is no infinity: what
 /// is beyond 448 becomes 448. NaN stays NaN.
 #[inline(always)]
-pub(crate) fn to_e4m3(value: f32) -> u8 {
+pub fn to_e4m3(value: f32) -> u8 {
     /// Bits of a single's mantissa that E4M3 has no room for.
     const DROPPED: u32 = 20;
     /// Least normal number, and the single whose last bit is worth the least subnormal, 2^-9.
@@ -37,10 +42,19 @@ pub(crate) fn to_e4m3(value: f32) -> u8 {
 }
 
 /// Value of an E2M1 code, 0 to 15.
-pub(crate) fn e2m1(code: u8) -> f32 {
+pub fn e2m1(code: u8) -> f32 {
     const MAGNITUDES: [f32; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
     let magnitude = MAGNITUDES[usize::from(code & 7)];
     if code & 8 == 0 { magnitude } else { -magnitude }
+}
+
+/// The E2M1 code nearest to `value`, of two equally near the even one; what is beyond 6 becomes 6.
+pub fn to_e2m1(value: f32) -> u8 {
+    let magnitude = value.abs();
+    // A bound belongs to the neighbour whose mantissa is even.
+    let above = [0.25, 1.25, 2.5, 5.0].iter().filter(|&&bound| magnitude > bound).count();
+    let from = [0.75, 1.75, 3.5].iter().filter(|&&bound| magnitude >= bound).count();
+    (value.to_bits() >> 28) as u8 & 8 | (above + from) as u8
 }
 
 #[cfg(test)]

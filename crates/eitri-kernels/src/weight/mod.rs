@@ -11,7 +11,7 @@ mod int8;
 pub(crate) mod iq4;
 mod layout;
 mod memory;
-pub(crate) mod minifloat;
+pub mod minifloat;
 pub(crate) mod mxfp4;
 mod nvfp4;
 mod q2k;

@@ -2,8 +2,8 @@
 
 use half::{bf16, f16};
 
-use super::floats::{E2M1_MAX, E4M3_MAX, from_e2m1, from_e4m3, to_e2m1, to_e4m3};
 use crate::Encoding;
+use eitri_kernels::minifloat::{E2M1_MAX, E4M3_MAX, e2m1, e4m3, to_e2m1, to_e4m3};
 
 /// Inputs that share a scale in NVFP4.
 const NV_BLOCK: usize = 16;
@@ -101,7 +101,7 @@ impl Grid {
                     magnitude / (E2M1_MAX * tensor)
                 };
                 let scale = if magnitude == 0.0 { 1.0 } else { wanted.max(LEAST_E4M3) };
-                let scale = from_e4m3(to_e4m3(scale));
+                let scale = e4m3(to_e4m3(scale));
                 if divides {
                     let factor = scale * (1.0 / tensor);
                     Step { scale, zero: 0, divisor: scale / tensor, factor }
@@ -141,8 +141,8 @@ impl Grid {
     pub(super) fn value(self, code: u8, step: Step) -> f32 {
         let code = match self {
             Self::Integer { .. } => f32::from(code) - f32::from(step.zero),
-            Self::Fp8 { .. } => from_e4m3(code),
-            Self::Nvfp4 { .. } => from_e2m1(code),
+            Self::Fp8 { .. } => e4m3(code),
+            Self::Nvfp4 { .. } => e2m1(code),
         };
         code * step.factor
     }

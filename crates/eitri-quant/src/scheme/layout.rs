@@ -3,7 +3,9 @@
 
 use half::{bf16, f16};
 
-use super::{codes::Codes, floats::to_e4m3, grid::Grid};
+use eitri_kernels::minifloat::to_e4m3;
+
+use super::{codes::Codes, grid::Grid};
 use crate::Encoding;
 
 /// Which producer's tensors.

@@ -9,7 +9,6 @@ mod awq;
 mod cholesky;
 mod codes;
 mod config;
-mod floats;
 mod gptq;
 mod grid;
 mod layout;
