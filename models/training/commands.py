@@ -96,11 +96,16 @@ def move(rng: random.Random, _world: World) -> Clause:
         bit = rng.choice(["", "", "just "])
         return clause(rng.choice([f"you need to be {bit}{text} further {said.removeprefix('straight ')}", f"I'd like you {text} further {said}"])
                       if way in ("left", "right") else f"you should go {text} {said}", "whole")
+    if kind < 0.24:
+        return clause(rng.choice([f"move {text} in the {way} direction", f"cover {text} {said}", f"take a step of {text} {said}", f"cover a distance of {text} {said}",
+                                  f"drive a distance of {text} {said}", f"go {said} for a distance of {text}", f"make a move of {text} {said}",
+                                  f"keep going {said} for {text}", f"get {text} further {said.removeprefix('straight ')}", f"stop after driving {text} {said}"]))
     if way == "backward" and kind < 0.45:
-        return clause(f"{rng.choice(['back up', 'reverse', 'back off', 'back away', 'retreat', 'move away'])} {rng.choice(['', 'by ', 'about '])}{text}")
+        return clause(f"{rng.choice(['back up', 'reverse', 'back off', 'back away', 'retreat', 'move away', 'pull back', 'step back', 'fall back', 'withdraw', 'back out'])} {rng.choice(['', 'by ', 'about '])}{text}")
     if way == "forward" and kind < 0.30:
-        return clause(f"{rng.choice(['advance', 'advance by', 'come closer by', 'drive on for', 'keep going for', 'go on for', 'inch forward'])} {text}")
-    verbs = ["move", "drive", "go", "roll", "travel", "head", "run"] + {"forward": ["advance", "come"], "backward": ["step", "come"]}.get(
+        return clause(f"{rng.choice(['advance', 'advance by', 'come closer by', 'drive on for', 'keep going for', 'go on for', 'inch forward', 'pull forward', 'move up', 'close in by', 'come towards me by', 'carry on for', 'push on for'])} {text}")
+    verbs = ["move", "drive", "go", "roll", "travel", "head", "run", "move", "drive", "go", "creep", "edge", "glide", "crawl", "walk", "trundle", "scoot", "nudge yourself",
+             "proceed", "shift yourself", "slide yourself", "get yourself", "bring yourself", "move yourself"] + {"forward": ["advance", "come"], "backward": ["step", "come"]}.get(
         way, ["slide", "strafe", "shift", "sidestep", "step", "shuffle"])
     verb = rng.choice(verbs)
     return clause(rng.choice([f"{verb} {said} {text}", f"{verb} {text} {said}", f"{verb} {said} by {text}", f"{verb} {said} for {text}",
@@ -116,13 +121,14 @@ _FULL = ["spin all the way around", "make a full turn", "do a full turn", "turn 
 def turn(rng: random.Random, _world: World) -> Clause:
     side = rng.choice(["left", "right"])
     sign = 1 if side == "left" else -1
-    verb = rng.choice(["turn", "turn", "rotate", "spin", "pivot", "swing", "swivel", "veer"])
+    verb = rng.choice(["turn", "turn", "rotate", "spin", "pivot", "swing", "swivel", "veer", "twist", "wheel", "face", "look", "swing yourself", "point yourself"])
     kind, form = rng.random(), "verb"
     if kind < 0.70:
         text, value = numbers.angle(rng)
         around = rng.choice(AROUND[side])
         words = rng.choice([f"{verb} {around} {text}", f"{verb} {text} {around}", f"{verb} {around} by {text}", f"{verb} by {text} {around}",
-                            f"do {text} {around}", f"{rng.choice(['turn yourself', 'turn on the spot', 'make a turn of', 'rotate in place'])} {text} {around}"])
+                            f"do {text} {around}", f"make a {side} turn of {text}", f"change your heading by {text} {around}", f"adjust your heading {text} {around}",
+                            f"{verb} {text} towards the {side}", f"correct your course {text} {around}", f"{verb} {around}, {text} exactly", f"{rng.choice(['turn yourself', 'turn on the spot', 'make a turn of', 'rotate in place'])} {text} {around}"])
     elif kind < 0.78:
         text, value = numbers.angle(rng)
         words, form = rng.choice([f"{text} {rng.choice(AROUND[side])}", f"{side} {text}", f"{side} turn, {text}"]), "bare"
@@ -146,43 +152,56 @@ def turn(rng: random.Random, _world: World) -> Clause:
 _GO = ["go to", "drive to", "head to", "head over to", "move to", "navigate to", "come to", "go over to", "proceed to", "make your way to",
        "drive over to", "return to", "go back to", "wait at", "travel to", "get to", "get yourself to", "run to", "drive yourself to", "head for",
        "roll over to", "find your way to", "go wait at", "move over to", "come over to", "drive back to", "park at", "park yourself at",
-       "go and stand at", "go straight to", "visit", "take yourself to", "pop over to"]
+       "go and stand at", "go straight to", "visit", "take yourself to", "pop over to", "make for", "set off for", "leave for", "hurry to", "rush over to",
+       "join me at", "come and find me at", "come with me to", "accompany me to", "walk to", "walk over to", "swing by", "stop by", "drop by", "report to",
+       "take up position at", "station yourself at", "position yourself at", "get over to", "get going to", "set course for", "drive up to", "approach",
+       "be at", "show up at", "go on to", "continue to", "go down to", "go up to", "go along to", "bring yourself to", "relocate to"]
 _GO_WHOLE = ["I need you at {p}", "meet me at {p}", "you are needed at {p}", "I'm waiting at {p}, come", "your next stop is {p}", "let's meet at {p}",
              "you should be at {p}", "we need you at {p}", "you can wait at {p}", "next destination: {p}", "destination {p}", "I want you at {p}",
-             "it's time to go to {p}"]
+             "it's time to go to {p}", "to {p}", "off to {p}", "{p} next", "on to {p}", "off you go to {p}", "back to {p}", "over to {p}", "straight to {p}",
+             "I'd like to see you at {p}", "they are expecting you at {p}", "someone is waiting for you at {p}", "see you at {p}", "your place is at {p}",
+             "your destination is {p}", "target: {p}", "{p} is where I need you", "{p} is your next stop", "there is work for you at {p}", "I'll be at {p}, join me"]
+_GO_STAY = ["", "", "", "", "", "", "", " and wait there", " and stay there", " and wait for me", " and wait", " and remain there", " and stop there"]
 
 
 def go_to(rng: random.Random, world: World) -> Clause:
     place = rng.choice(world.places)
-    form = "whole" if rng.random() < 0.12 else "verb"
+    form = "whole" if rng.random() < 0.18 else "verb"
     where = the(rng, place)
     if form == "whole":
         words = rng.choice(_GO_WHOLE).format(p=where)
         words = words.replace(" at ", rng.choice([" in ", " at "])) if any(room in place for room in names.ROOMS) else words
     else:
-        words = f"{rng.choice(_GO)} {where}"
+        words = f"{rng.choice(_GO)} {where}{rng.choice(_GO_STAY)}"
     return Clause(words, [("go_to", {"place": place})], f"go to {place}", "go_to", form)
 
 
 _PICK = ["pick up {t}", "pick {t} up", "grab {t}", "take {t}", "get {t}", "grasp {t}", "lift {t}", "fetch {t}", "collect {t}", "pick {t}",
          "lift up {t}", "get hold of {t}", "take hold of {t}", "hold {t}", "pick up {t}", "pick {t} up", "lift {t} up", "seize {t}", "retrieve {t}",
          "get me {t}", "hand me {t}", "pass me {t}", "bring me {t}", "fetch me {t}", "grip {t}", "go get {t}", "take {t} in your gripper",
-         "pick up {t} with your arm", "grab {t} for me", "take {t} with you"]
-_PICK_WHOLE = ["I need {t}", "can I have {t}", "could I have {t}", "give me {t}", "I want {t}", "may I have {t}", "I'd like to have {t}", "{t}, please"]
+         "pick up {t} with your arm", "grab {t} for me", "take {t} with you", "go grab {t}", "snatch {t}", "scoop up {t}", "secure {t}", "go and get {t}",
+         "close your gripper around {t}", "use your arm to lift {t}", "use your gripper to take {t}", "get a hold of {t}", "raise {t}", "clasp {t}",
+         "reach for {t}", "reach out and take {t}", "pick {t} up off {s}", "take {t} from {s}", "get {t} off {s}", "grab {t} from {s}", "pick up {t} from {s}",
+         "lift {t} off {s}", "fetch {t} from {s}", "take {t} that is on {s}", "remove {t} from {s}", "get {t} out of {s}", "take {t} out of {s}",
+         "pick up {t} lying on {s}", "collect {t} from {s}", "take {t} off {s}"]
+_PICK_WHOLE = ["I need {t}", "can I have {t}", "could I have {t}", "give me {t}", "I want {t}", "may I have {t}", "I'd like to have {t}", "{t}, please", "I could use {t}", "I'm after {t}", "we need {t}",
+               "do you see {t}? take it", "there is {t}, pick it up", "see {t}? grab it", "{t} needs picking up", "{t} is yours to carry", "is that {t}? get it"]
 
 
 def pick(rng: random.Random, world: World) -> Clause:
     thing = rng.choice(world.things)
     form = "whole" if rng.random() < 0.1 else "verb"
-    words = rng.choice(_PICK_WHOLE if form == "whole" else _PICK).format(t=an(rng, thing))
+    words = rng.choice(_PICK_WHOLE if form == "whole" else _PICK).format(t=an(rng, thing), s=the(rng, rng.choice(world.spots)))
     return Clause(words, [("pick", {"object": thing})], f"pick the {thing}", "pick", form)
 
 
 ON = ["on", "on", "on", "onto", "in", "in", "into", "at", "next to", "on top of", "by", "inside", "near", "beside", "under", "over on", "over in"]
 _PLACE = ["put {t} {w}", "place {t} {w}", "set {t} down {w}", "drop {t} {w}", "leave {t} {w}", "put {t} down {w}", "lay {t} {w}", "set {t} {w}",
           "deposit {t} {w}", "put {t} back {w}", "stick {t} {w}", "position {t} {w}", "drop off {t} {w}", "lay {t} down {w}", "put away {t} {w}",
-          "release {t} {w}", "lower {t} {w}", "put {t} {w}", "store {t} {w}", "return {t} {w}", "rest {t} {w}", "stand {t} {w}"]
-_PLACE_WHOLE = ["{t} goes {w}", "{t} should go {w}", "I want {t} {w}", "{t} belongs {w}", "I'd like {t} {w}"]
+          "release {t} {w}", "lower {t} {w}", "put {t} {w}", "store {t} {w}", "return {t} {w}", "rest {t} {w}", "stand {t} {w}",
+          "let go of {t} {w}", "hang {t} {w}", "slide {t} {w}", "tuck {t} {w}", "dump {t} {w}", "ease {t} down {w}", "find a spot for {t} {w}", "file {t} {w}",
+          "make sure {t} ends up {w}", "set {t} aside {w}", "unload {t} {w}", "pop {t} {w}", "let {t} down {w}", "put {t} gently {w}", "throw {t} {w}"]
+_PLACE_WHOLE = ["{t} goes {w}", "{t} should go {w}", "I want {t} {w}", "{t} belongs {w}", "I'd like {t} {w}", "{t} has to be {w}", "{t} needs to be {w}", "{t} lives {w}", "I want to see {t} {w}", "{t} had better be {w}"]
 
 
 def where(rng: random.Random, spot: str) -> str:
@@ -246,7 +265,10 @@ def pair(rng: random.Random, world: World) -> Clause:
 _SPEED = ["set your speed to", "set the speed to", "drive at", "go at", "change speed to", "limit your speed to", "slow down to", "speed up to",
           "keep to", "use a speed of", "set speed", "drive at", "change your speed to", "reduce your speed to", "increase the speed to", "move at",
           "run at", "stay at", "accelerate to", "brake to", "slow to", "make your speed", "adjust your speed to", "don't drive faster than",
-          "don't go above", "cruise at", "travel at", "bring your speed to", "cap the speed at"]
+          "don't go above", "cruise at", "travel at", "bring your speed to", "cap the speed at",
+          "take it down to", "bring it up to", "keep your speed at", "put your speed at", "ease off to", "drop to", "go no faster than", "roll along at", "crawl along at",
+          "stick to", "maintain", "hold a speed of", "settle at", "pick up speed to", "lower your speed to", "raise your speed to", "make it", "take it up to", "slow yourself to",
+          "never exceed", "do not exceed", "keep below"]
 
 
 def set_speed(rng: random.Random, _world: World) -> Clause:
@@ -267,9 +289,13 @@ def set_speed(rng: random.Random, _world: World) -> Clause:
 _STOP = ["stop", "halt", "freeze", "stop right there", "stop now", "stop moving", "hold it", "stop immediately", "don't move", "stop at once",
          "hold still", "stay where you are", "stand still", "cease all motion", "stop everything", "come to a halt", "stop driving",
          "stop this instant", "do not move", "stay put", "pause", "abort", "stop the motors", "stop what you are doing", "don't move another inch",
-         "come to a stop", "hold your position", "brake", "stop right away", "quit moving"]
+         "come to a stop", "hold your position", "brake", "stop right away", "quit moving",
+         "stay right there", "freeze right there", "cut the motors", "cease", "break off", "hold on", "stay there", "wait right there",
+         "hold up", "stop for a moment", "don't go on", "don't take another step", "stop in your tracks", "stop the robot", "stop yourself",
+         "stop rolling", "interrupt what you are doing", "stay exactly where you are", "stop and wait", "cut it out", "remain where you are"]
 _STOP_WHOLE = ["emergency stop", "emergency", "whoa, stop", "no, stop", "stop, stop", "stop stop stop", "wait, stop", "that's far enough",
-               "enough, stop", "stop it", "STOP"]
+               "enough, stop", "stop it", "STOP", "that'll do", "no further", "not another step", "danger, stop", "look out, stop", "enough", "stop, you are too close",
+               "stop, there is someone in front of you", "stop or you will hit it", "I said stop", "you must stop", "this is an emergency, stop", "HALT", "that is enough"]
 
 
 def stop(rng: random.Random, _world: World) -> Clause:
@@ -325,7 +351,10 @@ def _sentence(rng: random.Random, world: World) -> str:
                        f"we meet at the {at}", f"I cannot find the {rng.choice(world.things)}"])
 
 
-_SAY_QUOTED = ["say", "say", "announce", "speak the words", "say the following:", "say out loud", "call out", "shout", "speak this sentence:", "say:"]
+_SAY_THAT = ["announce that", "say that", "let everyone know that", "tell everyone that", "tell people that", "tell them that", "inform everyone that",
+             "let them know that", "inform them that", "pass on that", "call out that", "tell us that"]
+_SAY_QUOTED = ["say", "say", "announce", "speak the words", "say the following:", "say out loud", "call out", "shout", "speak this sentence:", "say:", "tell them", "repeat after me:",
+               "read this aloud:", "tell everybody", "speak:", "greet them with", "answer them with", "the message is", "use these words:", "please utter"]
 
 
 def say(rng: random.Random, world: World) -> Clause:
@@ -337,9 +366,10 @@ def say(rng: random.Random, world: World) -> Clause:
     plain = text[0].islower() and rng.random() < 0.5
     if plain:
         words = rng.choice([f"say {text}", f"say {text}", f"tell them: {text}", f"say the words {text}", f"say aloud: {text}", f"announce: {text}",
-                            f"say: {text}"])
+                            f"say: {text}", f"tell {rng.choice(_WHO)}: {text}", f"make an announcement: {text}", f"repeat after me: {text}", f"read this aloud: {text}",
+                            f"the message is: {text}", f"pass this on: {text}", f"use your voice: {text}", f"speak: {text}", f"let them hear this: {text}"])
         if " is " in text and rng.random() < 0.5:
-            words = f"{rng.choice(['announce that', 'say that', 'let everyone know that', 'tell everyone that', 'tell people that', 'tell them that'])} {text}"
+            words = f"{rng.choice(_SAY_THAT)} {text}"
     else:
         text_in = rng.choice([f'"{text}"', f'"{text}"', f"'{text}'"])
         words = f"{rng.choice(_SAY_QUOTED)} {text_in}"

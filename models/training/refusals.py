@@ -35,6 +35,14 @@ _DEEDS = ("fly to {p}|make me a coffee|cook dinner|swim across the pool|order a 
           "convert ten dollars to euros|plan my day|remind me to buy {t}|cancel my meeting|schedule a call with {n}|wake me up at seven|shoot {t}|"
           "drop a bomb|attack {n}|destroy {p}|flood {p}|set fire to {t}|smash {t}|pour water on {t}|eat lunch|drink {t}|smell {t}|taste {t}|"
           "hand over your password").split("|")
+# Any of these verbs with any of these objects is beyond the robot.
+_VERBS = ("polish|knead|rent|paint|plant|milk|photocopy|varnish|bake|grill|roast|stir|whisk|chop|grate|mash|marinate|sew|crochet|embroider|weave|tailor|dye|bleach|starch|tune|"
+          "inflate|refuel|tow|charter|insure|register|unlock|hack|upload|livestream|record|edit|print|laminate|shred|notarise|translate|memorise|recite|rehearse|conduct|"
+          "choreograph|train|tame|shear|saddle|vaccinate|bandage|x-ray|prescribe|fertilise|harvest|prune|rake|shovel|bury|excavate|demolish|plaster|tile|wallpaper|weld|"
+          "solder|calibrate|disinfect|fumigate|dissolve|distil|ferment|filter|microwave|defrost|toast|season|garnish|blow-dry|style|braid|shampoo|shave|manicure").split("|")
+_OBJECTS = ("my bicycle|the carpet|a cake|some bread|the curtains|our garden|the neighbour's car|my jacket|the piano|a pizza|this letter|the contract|the roof|the hedge|"
+            "my hair|a cow|the horse|the windows|an omelette|the steak|a new program|the database|my passport|the photos|a scarf|the fence|the bathroom tiles|the radiator|"
+            "my shoes|the boat|a helicopter|the salad|the soup|my beard|the printer|the ceiling|a poem|the tyres|the lawn|some noodles|{t}|{t}|{p}").split("|")
 _QUESTIONS = ("what is the weather like|what is the capital of France|who won the match|what time is it|how old are you|who is the president|"
               "what is two plus two|will it rain tomorrow|how tall is the Eiffel Tower|why is the sky blue|what day is it today|how do I bake bread|"
               "who wrote Hamlet|what does {t} cost|when does the train leave|what's the news|how far is the moon|can you fly|can you swim|"
@@ -54,7 +62,8 @@ def refused(rng: random.Random, world: World) -> Turn:
         user = rng.choice(["", "", "hey, ", "robot, ", "tell me, ", "so, "]) + words
         user = user[0].upper() + user[1:] + rng.choice(["?", "?", ""])
     else:
-        user = dress(rng, rng.choice(_DEEDS).format(**fill))
+        deed = rng.choice(_DEEDS) if rng.random() < 0.65 else f"{rng.choice(_VERBS)} {rng.choice(_OBJECTS)}"
+        user = dress(rng, deed.format(**fill))
     return Turn(user, [], REFUSAL, "no function fits", "refusal")
 
 

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, field
 
 import commands
+import frames
 import numbers_spoken as numbers
 from commands import Clause, World
 
@@ -51,6 +52,11 @@ _ASIDE_AFTER = [", I'm in a hurry", ", it's urgent", ", but be careful", ", no r
 def dress(rng: random.Random, words: str, form: str = "verb") -> str:
     """The words with what people say around them."""
     before, question, kind = "", form == "whole" and words.startswith(("can ", "could ", "may ")), rng.random()
+    if form == "verb" and rng.random() < 0.14:
+        framed = frames.framed(rng, words)
+        if framed:
+            text = framed[0].upper() + framed[1:] if rng.random() < 0.6 else framed
+            return rng.choice(["", "", "", frames.remark(rng) + " "]) + (text if text.endswith("?") else text + rng.choice(["", ".", "."]))
     if form in ("verb", "open") and kind < 0.40:
         before = rng.choice(_LEAD if kind < 0.13 else _ASK if kind < 0.28 else _WISH)
         if kind < 0.13 and rng.random() < 0.3:
@@ -59,11 +65,11 @@ def dress(rng: random.Random, words: str, form: str = "verb") -> str:
     elif kind < 0.25 and not words.startswith(("and ", "now ", "then ", "ok", "no, ")):
         before = rng.choice(_LEAD)
     after = rng.choice(_AFTER) if rng.random() < 0.2 and form not in ("open", "closed") and not words.endswith(('"', "'", "please")) else ""
-    if rng.random() < 0.04 and form not in ("open", "closed") and not after:
-        after = rng.choice(_ASIDE_AFTER)
+    if rng.random() < 0.08 and form not in ("open", "closed") and not after:
+        after = rng.choice(_ASIDE_AFTER) if rng.random() < 0.4 else frames.reason(rng)
     text = before + words + after
-    if rng.random() < 0.03:
-        return rng.choice(_ASIDE_BEFORE) + text[0].upper() + text[1:] + rng.choice([".", ".", "!", ""])
+    if rng.random() < 0.06:
+        return (rng.choice(_ASIDE_BEFORE) if rng.random() < 0.4 else frames.remark(rng) + " ") + text[0].upper() + text[1:] + rng.choice([".", ".", "!", ""])
     if rng.random() < 0.6:
         text = text[0].upper() + text[1:]
     elif rng.random() < 0.03:

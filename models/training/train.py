@@ -1,6 +1,6 @@
 """Trains one robot model; resumable, seeded, safe to interrupt.
 
-usage: python train.py --tokenizer TOK_DIR --out RUN_DIR [--moe] [--init DENSE_RUN_DIR] [--minutes 60] [--threads 2]
+usage: python train.py --tokenizer TOK_DIR --out RUN_DIR [--moe] [--init DENSE_DIR] [--minutes 60] [--threads 2] [--seed N]
 
 RUN_DIR receives state.pt every few minutes (a second start goes on from there) and loss.csv. The learning rate follows the
 share of `--minutes` that was spent computing: warm-up, plateau, linear decay over the last 40 %.
@@ -15,6 +15,7 @@ import time
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 import conversation
@@ -30,9 +31,9 @@ DECAY_SHARE = 0.4
 CHECKPOINT_SECONDS = 150
 
 
-def batch_of(shape: model.Shape, tokenizer: Tokenizer, index: int) -> model.Batch:
+def batch_of(shape: model.Shape, tokenizer: Tokenizer, seed: int, index: int) -> model.Batch:
     """The `index`-th training batch: a pure function of the seed, so that a resumed run sees what it would have seen."""
-    scene = conversation.scene(random.Random(f"{SEED}-{index}"), "train", BRANCHES)
+    scene = conversation.scene(random.Random(f"{seed}-{index}"), "train", BRANCHES)
     ids = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
     weight = CONTEXT_WEIGHT if index % CONTEXT_EVERY == 0 else 0.0
     return model.make_batch(shape, ids(scene.prefix), [(ids(b.context), ids(b.answer)) for b in scene.branches], weight)
@@ -62,12 +63,22 @@ def learning_rate(step: int, share: float) -> float:
     return min(1.0, (step + 1) / WARM_UP_STEPS) * min(1.0, max(0.02, (1.0 - share) / DECAY_SHARE))
 
 
-def init_from_dense(robot: model.Robot, run: pathlib.Path) -> None:
-    """Takes everything from a dense run; its feed-forward blocks are cut into slices as wide as an expert, dealt out in turn.
+def dense_weights(directory: pathlib.Path) -> dict[str, torch.Tensor]:
+    """The weights of a dense run or of an exported model (bf16 there, f32 here)."""
+    if (directory / "state.pt").exists():
+        return torch.load(directory / "state.pt", weights_only=True)["model"]
+    return {name.removeprefix("model."): value.float() for name, value in load_file(directory / "model.safetensors").items()}
+
+
+def init_from_dense(robot: model.Robot, directory: pathlib.Path) -> None:
+    """Takes everything from a dense model; for experts its feed-forward blocks are cut into slices as wide as one, dealt out in turn.
 
     Two experts at about half weight stand for all slices, hence the factor of two (sparse upcycling, Komatsuzaki et al., 2022).
     """
-    dense = torch.load(run / "state.pt", weights_only=True)["model"]
+    dense = dense_weights(directory)
+    if not robot.s.experts:
+        robot.load_state_dict(dense)
+        return
     own = robot.state_dict()
     own.update({name: value for name, value in dense.items() if ".mlp." not in name})
     width = robot.s.expert_intermediate
@@ -86,12 +97,13 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
     parser.add_argument("--moe", action="store_true", help="8 experts, 2 active, instead of one feed-forward block")
-    parser.add_argument("--init", type=pathlib.Path, help="dense run to start from")
+    parser.add_argument("--init", type=pathlib.Path, help="dense run or exported dense model to start from")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=SEED, help="another one than that of the model to start from, to see new data")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
-    torch.manual_seed(SEED)
+    torch.manual_seed(a.seed)
     tokenizer_text = (a.tokenizer / "tokenizer.json").read_text()
     tokenizer, tokenizer_id = Tokenizer.from_str(tokenizer_text), hashlib.sha256(tokenizer_text.encode()).hexdigest()
     shape = model.Shape(vocabulary=tokenizer.get_vocab_size(), experts=8 if a.moe else 0)
@@ -129,7 +141,7 @@ def main() -> None:
                 group["lr"] = rate * factor
             total = 0.0
             for i in range(scenes):
-                batch = batch_of(shape, tokenizer, step * scenes + i)
+                batch = batch_of(shape, tokenizer, a.seed, step * scenes + i)
                 loss, answer_loss = loss_of(robot, batch)
                 (loss / scenes).backward()
                 total += answer_loss / scenes

@@ -1,4 +1,4 @@
-//! The bundled model: what a user meets first.
+//! The robot models: what a user meets first.
 
 use std::{fs, path::Path, process::Command};
 
@@ -26,14 +26,23 @@ fn the_tool_loop_of_openai_python() {
     assert!(text.contains("ok  many"), "{text}");
 }
 
-/// Tokens of fixed conversations; candle-transformers checks the same file in eitri-models.
+/// Tokens of fixed conversations; candle-transformers checks the same files in eitri-models.
 #[test]
 fn answers_are_the_recorded_ones() {
-    let path = workspace().join("tests/golden/robot.json");
+    check_goldens("robot", "robot.json");
+}
+
+#[test]
+fn answers_of_the_mixture_of_experts_are_the_recorded_ones() {
+    check_goldens("robot-moe", "robot_moe.json");
+}
+
+fn check_goldens(model: &str, file: &str) {
+    let path = workspace().join("tests/golden").join(file);
     let goldens: Vec<Value> = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(goldens.len(), 30);
     let exact = ["--activations", "exact", "--kv-cache-dtype", "float32"];
-    let server = start("robot", &exact).unwrap();
+    let server = start(model, &exact).unwrap();
     let tools = robot::tools().unwrap();
     for golden in &goldens {
         let mut body = golden["request"].clone();
@@ -53,8 +62,18 @@ const HAND_WRITTEN: f64 = 0.65;
 /// A part of `cargo xtask eval robot`, so that a change which costs meaning fails at once.
 #[test]
 fn commands_are_understood() {
-    let server = start("robot", &[]).unwrap();
-    let held_out: Vec<_> = robot::held_out().unwrap().into_iter().step_by(4).collect();
+    check_commands("robot", 4);
+}
+
+#[test]
+fn commands_are_understood_by_the_mixture_of_experts() {
+    check_commands("robot-moe", 8);
+}
+
+/// One command in `every` of the held-out ones, and all that were written by hand.
+fn check_commands(model: &str, every: usize) {
+    let server = start(model, &[]).unwrap();
+    let held_out: Vec<_> = robot::held_out().unwrap().into_iter().step_by(every).collect();
     for (cases, least) in [(held_out, HELD_OUT), (robot::hand_written().unwrap(), HAND_WRITTEN)] {
         let verdicts = robot::judge(&server, &cases).unwrap();
         let right = verdicts.iter().filter(|verdict| verdict.right).count();

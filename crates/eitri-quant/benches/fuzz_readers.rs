@@ -15,7 +15,7 @@ const SEED: u64 = 1;
 #[allow(clippy::print_stdout, reason = "a program whose output is its result")]
 fn main() {
     let count = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(DEFAULT_COUNT);
-    for reader in mutate::READERS {
+    for reader in mutate::readers() {
         let mut rng = StdRng::seed_from_u64(SEED);
         let start = Instant::now();
         let accepted = (0..count).filter(|_| reader.feed(&mut rng)).count();

@@ -13,16 +13,16 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 
 /// Damaged inputs per reader here; `benches/fuzz_readers.rs` runs any number.
-const DAMAGED: usize = 50_000;
+const DAMAGED: usize = 10_000;
 
 #[test]
 fn damaged_files_never_panic() {
-    for reader in mutate::READERS {
+    for reader in mutate::readers() {
         assert!(reader.accepts_valid(), "{}", reader.name);
         let mut rng = StdRng::seed_from_u64(7);
         let accepted = (0..DAMAGED).filter(|_| reader.feed(&mut rng)).count();
         // Otherwise the damage is too weak or too strong to test the checks.
-        assert!(accepted > DAMAGED / 1000 && accepted < DAMAGED / 2, "{}: {accepted}", reader.name);
+        assert!(accepted > DAMAGED / 1000 && accepted < DAMAGED / 4 * 3, "{}: {accepted}", reader.name);
     }
 }
 

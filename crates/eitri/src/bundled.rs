@@ -7,6 +7,9 @@ use serde_json::Value;
 /// Name of the bundled model, which is taken when none is named.
 pub const ROBOT: &str = "robot";
 
+/// Its sibling with experts, which lies in the repository and not in the program.
+pub const ROBOT_MOE: &str = "robot-moe";
+
 macro_rules! file {
     ($name:literal) => {
         include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/", $name))

@@ -69,7 +69,7 @@ mod resolve;
 pub use affinity::pin_current_thread;
 pub use answer::{Answer, ToolCall};
 pub use builder::{DEFAULT_MAX_STEP, EngineBuilder, PlannedEngine};
-pub use bundled::{ROBOT, robot_tools};
+pub use bundled::{ROBOT, ROBOT_MOE, robot_tools};
 pub use defaults::{GenerationSource, SamplingDefaults};
 pub use dequantise::{PlainType, dequantise};
 pub use engine::Engine;

@@ -8,7 +8,8 @@ use std::{
 use eitri_models::{EmbeddedModel, ModelFiles};
 
 use crate::{
-    DownloadProgress, Error, bundled,
+    DownloadProgress, Error,
+    bundled::{self, ROBOT, ROBOT_MOE},
     hub::{Hub, HubId},
 };
 
@@ -21,8 +22,9 @@ struct Known {
     command: Option<&'static str>,
 }
 
-const KNOWN: [Known; 2] = [
-    Known { name: "robot", path: "models/robot", command: None },
+const KNOWN: [Known; 3] = [
+    Known { name: ROBOT, path: "models/robot", command: None },
+    Known { name: ROBOT_MOE, path: "models/robot-moe", command: None },
     Known {
         name: "smollm2",
         path: "local/models/smollm2-135m-instruct-q4_1.gguf",

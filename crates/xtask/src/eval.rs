@@ -31,7 +31,7 @@ impl Options {
     fn parse(arguments: &[&str]) -> Result<Self> {
         let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<_>>();
         let mut options = Self {
-            models: list("robot"),
+            models: list("robot,robot-moe"),
             weights: list(STORED),
             kv: list("auto"),
             activations: list("int8"),

@@ -21,5 +21,6 @@ mod parity;
 mod published;
 mod quantised;
 mod robot;
+mod rows;
 mod shapes;
 mod unused;

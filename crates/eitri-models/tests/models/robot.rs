@@ -1,4 +1,4 @@
-//! The bundled model against candle-transformers, f32: every token of recorded answers is the one
+//! The robot models against candle-transformers, f32: every token of recorded answers is the one
 //! that it would choose.
 
 use std::{collections::HashMap, fs, path::Path};
@@ -26,14 +26,23 @@ fn ids(value: &Value) -> Vec<u32> {
 
 #[test]
 fn every_recorded_token_is_what_candle_would_choose() {
+    check("robot", "robot.json");
+}
+
+#[test]
+fn and_of_the_mixture_of_experts() {
+    check("robot-moe", "robot_moe.json");
+}
+
+fn check(model: &str, goldens: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let directory = root.join("models/robot");
+    let directory = root.join("models").join(model);
     let config = json(&directory.join("config.json"));
     let stored = safetensors::load(directory.join("model.safetensors"), &Device::Cpu).unwrap();
     let widen = |(name, tensor): (String, Tensor)| (name, tensor.to_dtype(DType::F32).unwrap());
     let tensors: HashMap<String, Tensor> = stored.into_iter().map(widen).collect();
     let mut harness = Harness::open(&directory, Activations::Exact, 2).unwrap();
-    let goldens = json(&root.join("tests/golden/robot.json"));
+    let goldens = json(&root.join("tests/golden").join(goldens));
     let goldens = goldens.as_array().unwrap();
     assert_eq!(goldens.len(), 30);
     for golden in goldens {

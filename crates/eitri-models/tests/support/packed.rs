@@ -50,15 +50,22 @@ pub(crate) struct PackedModel {
 impl PackedModel {
     /// Stores every linear module of the layers but routers in this way, all else in bf16.
     pub(crate) fn new(tiny: &Tiny, packing: Packing) -> Self {
+        let mut model = Self::mixed(tiny, |module| module.ends_with("_proj").then_some(packing));
+        model.config["quantization_config"] = packing.config();
+        model
+    }
+
+    /// Stores every module as `packing` has it, and in bf16 where it has none.
+    pub(crate) fn mixed(tiny: &Tiny, packing: impl Fn(&str) -> Option<Packing>) -> Self {
         let mut meant = tiny.rounded(Width::Bf16);
         let mut tensors = BTreeMap::new();
         for (name, values) in &mut meant.tensors {
-            if let Some(module) = name.strip_suffix("_proj.weight") {
-                let original = &tiny.tensors[name];
-                let (parts, stands_for) = packing.pack(original, seed_of(name));
+            let module = name.strip_suffix(".weight").unwrap();
+            if let Some(packing) = packing(module) {
+                let (parts, stands_for) = packing.pack(&tiny.tensors[name], seed_of(name));
                 values.data = stands_for;
                 for (suffix, stored) in parts {
-                    tensors.insert(format!("{module}_proj.{suffix}"), stored);
+                    tensors.insert(format!("{module}.{suffix}"), stored);
                 }
             } else {
                 let bytes = Width::Bf16.bytes(&values.data);
@@ -66,9 +73,7 @@ impl PackedModel {
                 tensors.insert(name.clone(), stored);
             }
         }
-        let mut config = tiny.config.clone();
-        config["quantization_config"] = packing.config();
-        Self { config, tensors, meant }
+        Self { config: tiny.config.clone(), tensors, meant }
     }
 
     pub(crate) fn write(&self, directory: &Path) {

@@ -3,40 +3,50 @@
 use eitri_quant::{gguf, safetensors};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
+mod formats;
+
 /// A parser with a valid input.
 pub(crate) struct Reader {
-    pub(crate) name: &'static str,
-    valid: fn() -> Vec<u8>,
-    accepts: fn(&[u8]) -> bool,
+    pub(crate) name: String,
+    valid: Vec<u8>,
+    /// Damage is done to this many bytes more often than to those behind them: lengths and shapes.
+    head: usize,
+    accepts: Box<dyn Fn(&[u8]) -> bool>,
 }
 
-pub(crate) static READERS: &[Reader] = &[
-    Reader { name: "gguf", valid: gguf_file, accepts: |bytes| gguf::parse(bytes).is_ok() },
-    Reader {
-        name: "safetensors",
-        valid: safetensors_file,
-        accepts: |bytes| safetensors::parse(bytes).is_ok(),
-    },
-    Reader {
-        name: "safetensors index",
-        valid: || {
-            br#"{"metadata": {"total_size": 8}, "weight_map": {"a": "x.st", "b": "y.st"}}"#.to_vec()
-        },
-        accepts: |bytes| safetensors::parse_index(bytes).is_ok(),
-    },
-];
+/// All readers: of files, of what a configuration declares, and of a matrix in every format.
+pub(crate) fn readers() -> Vec<Reader> {
+    let index = br#"{"metadata": {"total_size": 8}, "weight_map": {"a": "x.st", "b": "y.st"}}"#;
+    let mut readers = vec![
+        Reader::new("gguf", gguf_file(), |bytes| gguf::parse(bytes).is_ok()),
+        Reader::new("safetensors", safetensors_file(), |bytes| safetensors::parse(bytes).is_ok()),
+        Reader::new("safetensors index", index.to_vec(), |bytes| {
+            safetensors::parse_index(bytes).is_ok()
+        }),
+    ];
+    readers.extend(formats::readers());
+    readers
+}
 
 impl Reader {
+    fn new(
+        name: impl Into<String>,
+        valid: Vec<u8>,
+        accepts: impl Fn(&[u8]) -> bool + 'static,
+    ) -> Self {
+        Self { name: name.into(), head: valid.len(), valid, accepts: Box::new(accepts) }
+    }
+
     /// Whether the undamaged file is accepted.
     #[allow(dead_code, reason = "used by tests, not by the benchmark")]
     pub(crate) fn accepts_valid(&self) -> bool {
-        (self.accepts)(&(self.valid)())
+        (self.accepts)(&self.valid)
     }
 
     /// Damages the valid file and reads it; whether it was still accepted.
     pub(crate) fn feed(&self, rng: &mut StdRng) -> bool {
-        let mut bytes = (self.valid)();
-        damage(&mut bytes, rng);
+        let mut bytes = self.valid.clone();
+        damage(&mut bytes, self.head, rng);
         (self.accepts)(&bytes)
     }
 }
@@ -45,12 +55,13 @@ impl Reader {
 const EDGES: [u64; 10] =
     [0, 1, 7, 31, 0x7F, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, u64::MAX / 2, u64::MAX];
 
-fn damage(bytes: &mut Vec<u8>, rng: &mut StdRng) {
+fn damage(bytes: &mut Vec<u8>, head: usize, rng: &mut StdRng) {
     for _ in 0..rng.random_range(1..4) {
         if bytes.is_empty() {
             return;
         }
-        let at = rng.random_range(0..bytes.len());
+        let end = if rng.random_bool(0.8) { head.min(bytes.len()) } else { bytes.len() };
+        let at = rng.random_range(0..end);
         match rng.random_range(0..6) {
             0 => bytes[at] ^= 1 << rng.random_range(0..8),
             1 => bytes[at] = rng.random(),

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use clap::{Args, ValueEnum};
-use eitri::{Activations, Engine, EngineBuilder, Error, KvDtype, ROBOT};
+use eitri::{Activations, Engine, EngineBuilder, Error, KvDtype, ROBOT, ROBOT_MOE};
 
 use super::quantity::{
     Cores, ModelLen, parse_cores, parse_count, parse_model_len, parse_quantity, parse_share,
@@ -13,7 +13,7 @@ use crate::console;
 #[derive(Debug, Args)]
 pub(crate) struct EngineArgs {
     /// Directory, .gguf file, hub id (ORG/NAME, ORG/NAME:TYPE, ORG/NAME/FILE.gguf), or a short
-    /// name: `robot` (small, part of the program) or `smollm2` [default: robot]
+    /// name: `robot` (small, part of the program), `robot-moe` or `smollm2` [default: robot]
     #[arg(value_name = "MODEL", help_heading = "Model")]
     model: Option<PathBuf>,
 
@@ -119,9 +119,9 @@ impl EngineArgs {
         self.model.is_some() || self.model_flag.is_some()
     }
 
-    /// Whether the model is the bundled one, also by the path of its files.
+    /// Whether the model is one of those that know the robot's functions, also by the path of its files.
     pub(crate) fn is_robot(&self) -> bool {
-        self.model().ends_with(ROBOT)
+        [ROBOT, ROBOT_MOE].iter().any(|name| self.model().ends_with(name))
     }
 
     pub(crate) fn kv_dtype(&self) -> Option<KvDtype> {

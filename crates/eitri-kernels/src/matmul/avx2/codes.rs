@@ -2,9 +2,10 @@
 //! four consecutive k of eight rows, in bytes.
 
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm256_and_si256, _mm256_cvtepu8_epi32,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_sll_epi16, _mm256_slli_epi32,
-    _mm256_srl_epi16, _mm256_srl_epi32, _mm256_srli_epi16, _mm256_srli_epi32,
+    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_or_si128,
+    _mm_set1_epi8, _mm_slli_epi16, _mm_srl_epi16, _mm_srli_epi16, _mm_unpackhi_epi64,
+    _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_set1_epi8, _mm256_sll_epi16,
+    _mm256_srl_epi16, _mm256_srli_epi16,
 };
 
 use super::{LANES, load};
@@ -57,18 +58,40 @@ pub(super) unsafe fn bytes(p: *const u8) -> __m256i {
     _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(p.cast()) })
 }
 
-/// Two 6-bit numbers: low bits in the halves of a byte of `low`, high bits in four bits of `high`
-/// from `shift` on. All in 32-bit lanes.
+/// A byte of each row.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn six_bits(low: __m256i, high: __m256i, shift: usize) -> [__m256i; 2] {
-    let high = _mm256_slli_epi32::<4>(_mm256_srl_epi32(high, _mm_cvtsi32_si128(shift as i32)));
-    let (low_mask, high_mask) = (_mm256_set1_epi32(15), _mm256_set1_epi32(0x30));
+pub(super) unsafe fn sixteen(p: *const u8) -> __m128i {
+    // SAFETY: the caller's address has 16 bytes left.
+    unsafe { _mm_loadu_si128(p.cast()) }
+}
+
+/// The bytes of both halves of the rows in 32 bits each.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn wide_cells(bytes: __m128i) -> [__m256i; 2] {
+    [_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_unpackhi_epi64(bytes, bytes))]
+}
+
+/// The same as floats.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn widened(bytes: __m128i) -> [__m256; 2] {
+    wide_cells(bytes).map(|cells| _mm256_cvtepi32_ps(cells))
+}
+
+/// Two 6-bit numbers of each row: low bits in the halves of a byte of `low`, high bits in four bits of
+/// `high` from `shift` (0 or 4) on. Shifts carry bits of the next byte along, which the masks take out.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn six_bits(low: __m128i, high: __m128i, shift: usize) -> [__m128i; 2] {
+    let high = _mm_slli_epi16::<4>(_mm_srl_epi16(high, _mm_cvtsi32_si128(shift as i32)));
+    let (low_mask, high_mask) = (_mm_set1_epi8(15), _mm_set1_epi8(0x30));
     [
-        _mm256_or_si256(_mm256_and_si256(low, low_mask), _mm256_and_si256(high, high_mask)),
-        _mm256_or_si256(
-            _mm256_srli_epi32::<4>(low),
-            _mm256_and_si256(_mm256_srli_epi32::<2>(high), high_mask),
+        _mm_or_si128(_mm_and_si128(low, low_mask), _mm_and_si128(high, high_mask)),
+        _mm_or_si128(
+            _mm_and_si128(_mm_srli_epi16::<4>(low), low_mask),
+            _mm_and_si128(_mm_srli_epi16::<2>(high), high_mask),
         ),
     ]
 }

@@ -253,8 +253,9 @@ unsafe fn widen_group32<F: Group32>(strip: *const u8, group: usize, out: &mut [[
         prefetch_bytes(strip.add(group * bytes), bytes);
         let (block, group) = (strip.add(group / F::GROUPS * F::BLOCK), group % F::GROUPS);
         let centre = _mm256_set1_ps(f32::from(F::CENTRE));
-        for half in 0..2 {
-            let [scale, middle] = F::parameters(block, group, half);
+        let parameters = F::parameters(block, &F::factors(block), group);
+        for (half, [scale, middle]) in parameters.into_iter().enumerate() {
+            let scale = _mm256_mul_ps(scale, _mm256_set1_ps(F::UNIT));
             for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let cells = F::codes(block, group, half, v);
                 for (k, out) in out.iter_mut().enumerate() {
@@ -279,7 +280,7 @@ unsafe fn widen_group16<F: Group16>(strip: *const u8, group: usize, out: &mut [[
         let centre = _mm256_set1_ps(f32::from(F::CENTRE));
         for half in 0..2 {
             let [d, dmin] = F::factors(block, half);
-            let (scales, minima) = (F::scales(block, group, half), F::minima(block, group, half));
+            let (scales, minima) = (F::scales(block, group)[half], F::minima(block, group)[half]);
             for (v, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let scale = _mm256_mul_ps(d, wide(scales[v / 4]));
                 let min = _mm256_mul_ps(dmin, wide(minima[v / 4]));

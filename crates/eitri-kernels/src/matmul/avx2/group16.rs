@@ -47,17 +47,22 @@ pub(super) trait Group16 {
     /// As for the folder: `block` is a whole block of a strip.
     unsafe fn codes(block: *const u8, group: usize, half: usize, v: usize) -> __m256i;
 
-    /// Scales of the first and of the second 16 values of a group, twice in each 32-bit cell.
+    /// Scales of both halves of a group, each of the first and of the second 16 values, twice in each
+    /// 32-bit cell.
     ///
     /// # Safety
     /// As for [`Self::codes`].
-    unsafe fn scales(block: *const u8, group: usize, half: usize) -> [__m256i; 2];
+    unsafe fn scales(block: *const u8, group: usize) -> Halves;
 
-    /// Minima in the same arrangement.
+    /// Minima in the same arrangement, if there are any.
     ///
     /// # Safety
     /// As for [`Self::codes`].
-    unsafe fn minima(block: *const u8, group: usize, half: usize) -> [__m256i; 2];
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn minima(_: *const u8, _: usize) -> Halves {
+        [[_mm256_setzero_si256(); 2]; 2]
+    }
 
     /// Factors of the scales and of the minima.
     ///
@@ -65,6 +70,9 @@ pub(super) trait Group16 {
     /// As for [`Self::codes`].
     unsafe fn factors(block: *const u8, half: usize) -> [__m256; 2];
 }
+
+/// Two vectors of integers for each half of a strip.
+pub(super) type Halves = [[__m256i; 2]; 2];
 
 /// The kernel of a format.
 pub(super) fn kernel<F: Group16>(name: &'static str) -> Kernel {
@@ -75,8 +83,8 @@ pub(super) fn kernel<F: Group16>(name: &'static str) -> Kernel {
 /// Where a tile's codes come from.
 trait Source {
     unsafe fn codes(&self, block: usize, group: usize, half: usize, v: usize) -> __m256i;
-    unsafe fn scales(&self, block: usize, group: usize, half: usize) -> [__m256i; 2];
-    unsafe fn minima(&self, block: usize, group: usize, half: usize) -> [__m256i; 2];
+    unsafe fn scales(&self, block: usize, group: usize) -> Halves;
+    unsafe fn minima(&self, block: usize, group: usize) -> Halves;
     unsafe fn factors(&self, block: usize, half: usize) -> [__m256; 2];
     unsafe fn request(&self, block: usize, group: usize);
 }
@@ -107,16 +115,16 @@ impl<F: Group16> Source for Packed<F> {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn scales(&self, block: usize, group: usize, half: usize) -> [__m256i; 2] {
+    unsafe fn scales(&self, block: usize, group: usize) -> Halves {
         // SAFETY: the caller's.
-        unsafe { F::scales(self.block(block), group, half) }
+        unsafe { F::scales(self.block(block), group) }
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn minima(&self, block: usize, group: usize, half: usize) -> [__m256i; 2] {
+    unsafe fn minima(&self, block: usize, group: usize) -> Halves {
         // SAFETY: the caller's.
-        unsafe { F::minima(self.block(block), group, half) }
+        unsafe { F::minima(self.block(block), group) }
     }
 
     #[inline]
@@ -137,8 +145,8 @@ impl<F: Group16> Source for Packed<F> {
 /// One unpacked block.
 struct Piece {
     codes: [[[__m256i; 2]; VECTORS]; GROUPS],
-    scales: [[[__m256i; 2]; 2]; GROUPS],
-    minima: [[[__m256i; 2]; 2]; GROUPS],
+    scales: [Halves; GROUPS],
+    minima: [Halves; GROUPS],
     factors: [[__m256; 2]; 2],
 }
 
@@ -151,14 +159,14 @@ impl Source for Piece {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn scales(&self, _: usize, group: usize, half: usize) -> [__m256i; 2] {
-        self.scales[group][half]
+    unsafe fn scales(&self, _: usize, group: usize) -> Halves {
+        self.scales[group]
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn minima(&self, _: usize, group: usize, half: usize) -> [__m256i; 2] {
-        self.minima[group][half]
+    unsafe fn minima(&self, _: usize, group: usize) -> Halves {
+        self.minima[group]
     }
 
     #[inline]
@@ -183,10 +191,10 @@ impl Piece {
                     for v in 0..VECTORS {
                         self.codes[g][v][half] = strip.codes(block, g, half, v);
                     }
-                    self.scales[g][half] = strip.scales(block, g, half);
-                    if F::MINIMA {
-                        self.minima[g][half] = strip.minima(block, g, half);
-                    }
+                }
+                self.scales[g] = strip.scales(block, g);
+                if F::MINIMA {
+                    self.minima[g] = strip.minima(block, g);
                 }
             }
             self.factors = [strip.factors(block, 0), strip.factors(block, 1)];
@@ -283,7 +291,7 @@ unsafe fn tile<F: Group16, S: Source, const M: usize>(
                     }
                 }
                 if F::MINIMA {
-                    let minima = [source.minima(b, g, 0), source.minima(b, g, 1)];
+                    let minima = source.minima(b, g);
                     for m in 0..M {
                         let d = _mm256_set1_ps(float(records[m].add(32)));
                         for half in 0..2 {
@@ -323,7 +331,7 @@ unsafe fn products<F: Group16, S: Source, const M: usize>(
     let mut sums = [[_mm256_setzero_si256(); 2]; M];
     // SAFETY: the caller's.
     unsafe {
-        let scale = [source.scales(b, g, 0), source.scales(b, g, 1)];
+        let scale = source.scales(b, g);
         for sub in 0..2 {
             let mut lanes = [[_mm256_setzero_si256(); 2]; M];
             if F::CENTRE != 0 {

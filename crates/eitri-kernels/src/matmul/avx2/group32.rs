@@ -8,13 +8,13 @@
 //! the first-level cache for all of them. Both are the same operations in the same order.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_add_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    __m256, __m256i, _mm256_add_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
     _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
 use super::{
-    Kernel, LANES, Prepare, ROWS, StripCall, broadcast, checked, float, load, pinned,
+    Kernel, LANES, Prepare, StripCall, broadcast, checked, float, load, pinned,
     prefetch_bytes, prepare, record_pointers, store,
 };
 use crate::{
@@ -40,18 +40,34 @@ pub(super) trait Group32 {
     /// Bytes of a block in a strip.
     const BLOCK: usize;
 
+    /// What activations are multiplied by beforehand, so that the scales need not be: a power of two.
+    const UNIT: f32 = 1.0;
+
     /// Vector `v` of the unsigned codes of one half of a group.
     ///
     /// # Safety
     /// As for the folder: `block` is a whole block of a strip.
     unsafe fn codes(block: *const u8, group: usize, half: usize, v: usize) -> __m256i;
 
-    /// Scale and middle of one half of a group.
+    /// What the groups of a block have in common, read once.
     ///
     /// # Safety
     /// As for [`Self::codes`].
-    unsafe fn parameters(block: *const u8, group: usize, half: usize) -> [__m256; 2];
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn factors(_: *const u8) -> Halves {
+        [[_mm256_setzero_ps(); 2]; 2]
+    }
+
+    /// Scale and middle of both halves of a group, over [`Self::UNIT`].
+    ///
+    /// # Safety
+    /// As for [`Self::codes`]; `factors` are those of the block.
+    unsafe fn parameters(block: *const u8, factors: &Halves, group: usize) -> Halves;
 }
+
+/// Two vectors of parameters for each half of a strip.
+pub(super) type Halves = [[__m256; 2]; 2];
 
 /// The kernel of a format.
 pub(super) fn kernel<F: Group32>(name: &'static str) -> Kernel {
@@ -62,7 +78,8 @@ pub(super) fn kernel<F: Group32>(name: &'static str) -> Kernel {
 /// Where a tile's codes come from.
 trait Source {
     unsafe fn codes(&self, group: usize, half: usize, v: usize) -> __m256i;
-    unsafe fn parameters(&self, group: usize, half: usize) -> [__m256; 2];
+    unsafe fn factors(&self, group: usize) -> Halves;
+    unsafe fn parameters(&self, factors: &Halves, group: usize) -> Halves;
     unsafe fn request(&self, group: usize);
 }
 
@@ -92,9 +109,16 @@ impl<F: Group32> Source for Packed<F> {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn parameters(&self, group: usize, half: usize) -> [__m256; 2] {
+    unsafe fn factors(&self, group: usize) -> Halves {
         // SAFETY: the caller's.
-        unsafe { F::parameters(self.block(group), group % F::GROUPS, half) }
+        unsafe { F::factors(self.block(group)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn parameters(&self, factors: &Halves, group: usize) -> Halves {
+        // SAFETY: the caller's.
+        unsafe { F::parameters(self.block(group), factors, group % F::GROUPS) }
     }
 
     #[inline]
@@ -109,8 +133,7 @@ impl<F: Group32> Source for Packed<F> {
 #[repr(align(32))]
 struct Piece {
     codes: [[[u8; 4 * LANES]; 2 * VECTORS]; PIECE],
-    scale: [[f32; ROWS]; PIECE],
-    middle: [[f32; ROWS]; PIECE],
+    parameters: [Halves; PIECE],
 }
 
 impl Source for Piece {
@@ -123,10 +146,14 @@ impl Source for Piece {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn parameters(&self, group: usize, half: usize) -> [__m256; 2] {
-        // SAFETY: the arrays hold two vectors.
-        [&self.scale[group], &self.middle[group]]
-            .map(|values| unsafe { _mm256_loadu_ps(values.as_ptr().add(half * LANES)) })
+    unsafe fn factors(&self, _: usize) -> Halves {
+        [[_mm256_setzero_ps(); 2]; 2]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn parameters(&self, _: &Halves, group: usize) -> Halves {
+        self.parameters[group]
     }
 
     #[inline]
@@ -146,10 +173,8 @@ impl Piece {
                         let to = self.codes[g][2 * v + half].as_mut_ptr();
                         _mm256_storeu_si256(to.cast(), strip.codes(first + g, half, v));
                     }
-                    let [scale, middle] = strip.parameters(first + g, half);
-                    _mm256_storeu_ps(self.scale[g].as_mut_ptr().add(half * LANES), scale);
-                    _mm256_storeu_ps(self.middle[g].as_mut_ptr().add(half * LANES), middle);
                 }
+                self.parameters[g] = strip.parameters(&strip.factors(first + g), first + g);
             }
         }
     }
@@ -168,8 +193,7 @@ fn multiply<F: Group32>(call: &StripCall<'_>, out: &mut [f32]) {
     } else {
         let mut piece = Piece {
             codes: [[[0; 4 * LANES]; 2 * VECTORS]; PIECE],
-            scale: [[0.0; ROWS]; PIECE],
-            middle: [[0.0; ROWS]; PIECE],
+            parameters: [[[_mm256_setzero_ps(); 2]; 2]; PIECE],
         };
         for first in (0..groups).step_by(PIECE) {
             let end = groups.min(first + PIECE);
@@ -230,9 +254,13 @@ unsafe fn tile<F: Group32, S: Source, const M: usize>(
         for record in &mut records {
             *record = record.add(groups.start * RECORD);
         }
+        let mut factors = source.factors(0);
         for g in 0..groups.len() {
             if M < 4 {
                 source.request(g);
+            }
+            if F::GROUPS > 1 && g > 0 && g.is_multiple_of(F::GROUPS) {
+                factors = source.factors(g);
             }
             let mut sums = [[_mm256_setzero_si256(); 2]; M];
             if F::CENTRE != 0 {
@@ -250,7 +278,7 @@ unsafe fn tile<F: Group32, S: Source, const M: usize>(
                     }
                 }
             }
-            let parameters = [source.parameters(g, 0), source.parameters(g, 1)];
+            let parameters = source.parameters(&factors, g);
             for m in 0..M {
                 let d = _mm256_set1_ps(float(records[m].add(32)));
                 let offset = _mm256_set1_ps(float(records[m].add(36)));

@@ -1,15 +1,14 @@
 //! `Mxfp4` weights, for [`group32`](super::group32).
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_blendv_ps, _mm256_broadcastsi128_si256,
-    _mm256_castsi256_ps, _mm256_cmpgt_epi32, _mm256_set1_epi32, _mm256_setzero_ps,
-    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_sub_epi32,
+    __m256i, _mm_loadu_si128, _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_max_epi32,
+    _mm256_set1_epi32, _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_slli_epi32,
 };
 
 use super::{
-    LANES, ROWS,
-    codes::{bytes, nibbles},
-    group32::Group32,
+    ROWS,
+    codes::{nibbles, sixteen, wide_cells},
+    group32::{Group32, Halves},
 };
 use crate::weight::mxfp4::DOUBLED;
 
@@ -33,6 +32,8 @@ impl Group32 for Mxfp4 {
     const SYMMETRIC: bool = true;
     const GROUPS: usize = 1;
     const BLOCK: usize = 17 * ROWS;
+    /// Codes are twice their values.
+    const UNIT: f32 = 0.5;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -44,16 +45,16 @@ impl Group32 for Mxfp4 {
         }
     }
 
-    /// 2^(exponent - 128), of which the two smallest are below the least normal number.
+    /// 2^(exponent - 127): the bits of a float, but for the least of them, which is not normal.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn parameters(block: *const u8, _: usize, half: usize) -> [__m256; 2] {
+    unsafe fn parameters(block: *const u8, _: &Halves, _: usize) -> Halves {
+        let least = _mm256_set1_epi32(0x0040_0000);
         // SAFETY: the caller's.
-        let exponent = unsafe { bytes(block.add(LANES * half)) };
-        let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(exponent, _mm256_set1_epi32(1)));
-        let tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x0020_0000), exponent);
-        let is_tiny = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), exponent);
-        let [normal, tiny, is_tiny] = [normal, tiny, is_tiny].map(|v| _mm256_castsi256_ps(v));
-        [_mm256_blendv_ps(normal, tiny, is_tiny), _mm256_setzero_ps()]
+        let exponents = wide_cells(unsafe { sixteen(block) });
+        exponents.map(|exponent| {
+            let bits = _mm256_max_epi32(_mm256_slli_epi32::<23>(exponent), least);
+            [_mm256_castsi256_ps(bits), _mm256_setzero_ps()]
+        })
     }
 }

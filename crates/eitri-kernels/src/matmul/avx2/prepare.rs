@@ -147,7 +147,7 @@ pub(super) fn group32<F: Group32>(values: &[f32], records: &mut [u8]) {
         unsafe { _mm256_storeu_si256(record.as_mut_ptr().cast(), bytes) };
         let offset = quantised.scale * quantised.sum() as f32;
         let [first, second] = pair_sums(bytes);
-        record[32..36].copy_from_slice(&quantised.scale.to_le_bytes());
+        record[32..36].copy_from_slice(&(quantised.scale * F::UNIT).to_le_bytes());
         record[36..40].copy_from_slice(&offset.to_le_bytes());
         record[40..44].copy_from_slice(&times(_mm_add_epi16(first, second), -F::CENTRE));
     }

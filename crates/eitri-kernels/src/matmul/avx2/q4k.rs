@@ -1,14 +1,14 @@
 //! `Q4K` and `Q5K` weights, and `U5` and `U5Min`, for [`group32`](super::group32).
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_fmsub_ps, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_ps,
+    __m256i, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_xor_ps,
 };
 
 use super::{
     LANES, ROWS,
-    codes::{bits, bytes, nibbles, six_bits},
-    group32::Group32,
+    codes::{bits, nibbles, six_bits, sixteen, widened},
+    group32::{Group32, Halves},
     load_f16,
 };
 
@@ -44,25 +44,38 @@ impl<const HIGH: bool> Group32 for QK<HIGH> {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn parameters(block: *const u8, group: usize, half: usize) -> [__m256; 2] {
+    unsafe fn factors(block: *const u8) -> Halves {
+        let minus = _mm256_set1_ps(-0.0);
+        [0, LANES].map(|at| {
+            // SAFETY: the caller's.
+            let [d, dmin] =
+                unsafe { [load_f16(block.add(2 * at)), load_f16(block.add(2 * ROWS + 2 * at))] };
+            [d, _mm256_xor_ps(dmin, minus)]
+        })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn parameters(block: *const u8, factors: &Halves, group: usize) -> Halves {
         // SAFETY: the caller's.
-        let (low, high, d, dmin) = unsafe {
-            let at = half * LANES;
+        let (low, high) = unsafe {
             (
-                bytes(block.add((4 + group) * ROWS + at)),
-                bytes(block.add((12 + group / 2) * ROWS + at)),
-                load_f16(block.add(2 * at)),
-                load_f16(block.add(2 * ROWS + 2 * at)),
+                sixteen(block.add((4 + group) * ROWS)),
+                sixteen(block.add((12 + group / 2) * ROWS)),
             )
         };
-        let [scale, min] = six_bits(low, high, 4 * (group % 2)).map(|n| _mm256_cvtepi32_ps(n));
-        let (scale, min) = (_mm256_mul_ps(d, scale), _mm256_mul_ps(dmin, min));
-        if HIGH {
-            let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
-            [scale, _mm256_fmsub_ps(centre, scale, min)]
-        } else {
-            [scale, _mm256_sub_ps(_mm256_setzero_ps(), min)]
-        }
+        let [scales, minima] = six_bits(low, high, 4 * (group % 2)).map(|codes| widened(codes));
+        [0, 1].map(|half| {
+            let [d, minus_dmin] = factors[half];
+            let scale = _mm256_mul_ps(d, scales[half]);
+            let middle = _mm256_mul_ps(minus_dmin, minima[half]);
+            if HIGH {
+                let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
+                [scale, _mm256_fmadd_ps(centre, scale, middle)]
+            } else {
+                [scale, middle]
+            }
+        })
     }
 }
 
@@ -92,16 +105,16 @@ impl<const MIN: bool> Group32 for U5<MIN> {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn parameters(block: *const u8, _: usize, half: usize) -> [__m256; 2] {
+    unsafe fn parameters(block: *const u8, _: &Halves, _: usize) -> Halves {
         // SAFETY: the caller's.
-        unsafe {
-            let scale = load_f16(block.add(2 * LANES * half));
+        [0, LANES].map(|at| unsafe {
+            let scale = load_f16(block.add(2 * at));
             if !MIN {
                 return [scale, _mm256_setzero_ps()];
             }
-            let min = load_f16(block.add(2 * ROWS + 2 * LANES * half));
+            let min = load_f16(block.add(2 * ROWS + 2 * at));
             let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
             [scale, _mm256_fmadd_ps(centre, scale, min)]
-        }
+        })
     }
 }

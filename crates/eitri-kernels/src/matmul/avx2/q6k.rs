@@ -1,15 +1,15 @@
 //! `Q2K`, `Q3K` and `Q6K` weights, for [`group16`](super::group16).
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadu_si128, _mm256_and_si256, _mm256_broadcastsi128_si256,
-    _mm256_or_si256, _mm256_set1_epi16, _mm256_setr_epi8, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_sub_epi16,
+    __m128i, __m256, __m256i, _mm_loadu_si128, _mm_set1_epi8, _mm_sub_epi8, _mm256_and_si256,
+    _mm256_broadcastsi128_si256, _mm256_or_si256, _mm256_set1_epi16, _mm256_setr_epi8,
+    _mm256_setzero_ps, _mm256_shuffle_epi8, _mm256_srai_epi16, _mm256_srli_epi16,
 };
 
 use super::{
     LANES, ROWS,
-    codes::{bits, bytes, nibbles, pairs, six_bits},
-    group16::Group16,
+    codes::{bits, nibbles, pairs, six_bits, sixteen},
+    group16::{Group16, Halves},
     load_f16,
 };
 
@@ -32,6 +32,22 @@ unsafe fn byte_pairs(p: *const u8) -> [__m256i; 2] {
     [first, second].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(pairs, order)))
 }
 
+/// A signed byte of each row as a 16-bit number, twice in a 32-bit cell, for both halves of the rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn twice(bytes: __m128i) -> [__m256i; 2] {
+    let bytes = _mm256_broadcastsi128_si256(bytes);
+    let low = _mm256_setr_epi8(
+        -1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, //
+        -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7,
+    );
+    let high = _mm256_setr_epi8(
+        -1, 8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, //
+        -1, 12, -1, 12, -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15,
+    );
+    [low, high].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, order)))
+}
+
 pub(super) struct Q6K;
 
 impl Group16 for Q6K {
@@ -52,15 +68,9 @@ impl Group16 for Q6K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn scales(block: *const u8, group: usize, half: usize) -> [__m256i; 2] {
+    unsafe fn scales(block: *const u8, group: usize) -> Halves {
         // SAFETY: the caller's.
-        unsafe { byte_pairs(block.add((2 + 26 * group) * ROWS + 2 * LANES * half)) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn minima(_: *const u8, _: usize, _: usize) -> [__m256i; 2] {
-        [_mm256_setzero_si256(); 2]
+        [0, ROWS].map(|at| unsafe { byte_pairs(block.add((2 + 26 * group) * ROWS + at)) })
     }
 
     #[inline]
@@ -91,22 +101,17 @@ impl Group16 for Q3K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn scales(block: *const u8, group: usize, half: usize) -> [__m256i; 2] {
+    unsafe fn scales(block: *const u8, group: usize) -> Halves {
         // SAFETY: the caller's.
         let (low, high) = unsafe {
-            let at = block.add(LANES * half);
-            (bytes(at.add((2 + group) * ROWS)), bytes(at.add((10 + group / 2) * ROWS)))
+            (
+                sixteen(block.add((2 + group) * ROWS)),
+                sixteen(block.add((10 + group / 2) * ROWS)),
+            )
         };
-        six_bits(low, high, 4 * (group % 2)).map(|scale| {
-            let twice = _mm256_or_si256(scale, _mm256_slli_epi32::<16>(scale));
-            _mm256_sub_epi16(twice, _mm256_set1_epi16(32))
-        })
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn minima(_: *const u8, _: usize, _: usize) -> [__m256i; 2] {
-        [_mm256_setzero_si256(); 2]
+        let [first, second] = six_bits(low, high, 4 * (group % 2))
+            .map(|scales| twice(_mm_sub_epi8(scales, _mm_set1_epi8(32))));
+        [0, 1].map(|half| [first[half], second[half]])
     }
 
     #[inline]
@@ -142,18 +147,22 @@ impl Group16 for Q2K {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn scales(block: *const u8, group: usize, half: usize) -> [__m256i; 2] {
-        // SAFETY: the caller's.
-        let pairs = unsafe { byte_pairs(Self::group(block, group).add(2 * LANES * half)) };
-        pairs.map(|pair| _mm256_and_si256(pair, _mm256_set1_epi16(15)))
+    unsafe fn scales(block: *const u8, group: usize) -> Halves {
+        [0, ROWS].map(|at| {
+            // SAFETY: the caller's.
+            let pairs = unsafe { byte_pairs(Self::group(block, group).add(at)) };
+            pairs.map(|pair| _mm256_and_si256(pair, _mm256_set1_epi16(15)))
+        })
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn minima(block: *const u8, group: usize, half: usize) -> [__m256i; 2] {
-        // SAFETY: the caller's.
-        let pairs = unsafe { byte_pairs(Self::group(block, group).add(2 * LANES * half)) };
-        pairs.map(|pair| _mm256_and_si256(_mm256_srli_epi16::<4>(pair), _mm256_set1_epi16(15)))
+    unsafe fn minima(block: *const u8, group: usize) -> Halves {
+        [0, ROWS].map(|at| {
+            // SAFETY: the caller's.
+            let pairs = unsafe { byte_pairs(Self::group(block, group).add(at)) };
+            pairs.map(|pair| _mm256_and_si256(_mm256_srli_epi16::<4>(pair), _mm256_set1_epi16(15)))
+        })
     }
 
     #[inline]
