@@ -77,7 +77,8 @@ pub(super) fn wide_cells(bytes: __m128i) -> [__m256i; 2] {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn widened(bytes: __m128i) -> [__m256; 2] {
-    wide_cells(bytes).map(|cells| _mm256_cvtepi32_ps(cells))
+    let [low, high] = wide_cells(bytes);
+    [_mm256_cvtepi32_ps(low), _mm256_cvtepi32_ps(high)]
 }
 
 /// Two 6-bit numbers of each row: low bits in the halves of a byte of `low`, high bits in four bits of

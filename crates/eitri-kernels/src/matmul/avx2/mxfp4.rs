@@ -49,12 +49,11 @@ impl Group32 for Mxfp4 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn parameters(block: *const u8, _: &Halves, _: usize) -> Halves {
-        let least = _mm256_set1_epi32(0x0040_0000);
+        let (least, zero) = (_mm256_set1_epi32(0x0040_0000), _mm256_setzero_ps());
         // SAFETY: the caller's.
-        let exponents = wide_cells(unsafe { sixteen(block) });
-        exponents.map(|exponent| {
-            let bits = _mm256_max_epi32(_mm256_slli_epi32::<23>(exponent), least);
-            [_mm256_castsi256_ps(bits), _mm256_setzero_ps()]
-        })
+        let [low, high] = wide_cells(unsafe { sixteen(block) });
+        let low = _mm256_max_epi32(_mm256_slli_epi32::<23>(low), least);
+        let high = _mm256_max_epi32(_mm256_slli_epi32::<23>(high), least);
+        [[_mm256_castsi256_ps(low), zero], [_mm256_castsi256_ps(high), zero]]
     }
 }

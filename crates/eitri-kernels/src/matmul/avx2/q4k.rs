@@ -1,7 +1,7 @@
 //! `Q4K` and `Q5K` weights, and `U5` and `U5Min`, for [`group32`](super::group32).
 
 use std::arch::x86_64::{
-    __m256i, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_ps, _mm256_setzero_ps,
+    __m256, __m256i, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_ps, _mm256_setzero_ps,
     _mm256_xor_ps,
 };
 
@@ -20,6 +20,19 @@ pub(super) struct QK<const HIGH: bool>;
 
 impl<const HIGH: bool> QK<HIGH> {
     const GROUP: usize = ROWS * if HIGH { 20 } else { 16 };
+
+    /// Scale and middle.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    fn scaled([d, minus_dmin]: [__m256; 2], scale: __m256, min: __m256) -> [__m256; 2] {
+        let (scale, middle) = (_mm256_mul_ps(d, scale), _mm256_mul_ps(minus_dmin, min));
+        if HIGH {
+            let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
+            [scale, _mm256_fmadd_ps(centre, scale, middle)]
+        } else {
+            [scale, middle]
+        }
+    }
 }
 
 impl<const HIGH: bool> Group32 for QK<HIGH> {
@@ -46,12 +59,12 @@ impl<const HIGH: bool> Group32 for QK<HIGH> {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn factors(block: *const u8) -> Halves {
         let minus = _mm256_set1_ps(-0.0);
-        [0, LANES].map(|at| {
-            // SAFETY: the caller's.
-            let [d, dmin] =
-                unsafe { [load_f16(block.add(2 * at)), load_f16(block.add(2 * ROWS + 2 * at))] };
-            [d, _mm256_xor_ps(dmin, minus)]
-        })
+        // SAFETY: the caller's.
+        unsafe {
+            let d = [load_f16(block), load_f16(block.add(2 * LANES))];
+            let dmin = [load_f16(block.add(2 * ROWS)), load_f16(block.add(2 * ROWS + 2 * LANES))];
+            [[d[0], _mm256_xor_ps(dmin[0], minus)], [d[1], _mm256_xor_ps(dmin[1], minus)]]
+        }
     }
 
     #[inline]
@@ -64,18 +77,12 @@ impl<const HIGH: bool> Group32 for QK<HIGH> {
                 sixteen(block.add((12 + group / 2) * ROWS)),
             )
         };
-        let [scales, minima] = six_bits(low, high, 4 * (group % 2)).map(|codes| widened(codes));
-        [0, 1].map(|half| {
-            let [d, minus_dmin] = factors[half];
-            let scale = _mm256_mul_ps(d, scales[half]);
-            let middle = _mm256_mul_ps(minus_dmin, minima[half]);
-            if HIGH {
-                let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
-                [scale, _mm256_fmadd_ps(centre, scale, middle)]
-            } else {
-                [scale, middle]
-            }
-        })
+        let [scales, minima] = six_bits(low, high, 4 * (group % 2));
+        let (scales, minima) = (widened(scales), widened(minima));
+        [
+            Self::scaled(factors[0], scales[0], minima[0]),
+            Self::scaled(factors[1], scales[1], minima[1]),
+        ]
     }
 }
 
@@ -84,6 +91,21 @@ pub(super) struct U5<const MIN: bool>;
 
 impl<const MIN: bool> U5<MIN> {
     const PARAMETERS: usize = ROWS * if MIN { 4 } else { 2 };
+
+    /// Scale and middle of eight rows, whose scales are at this address.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn half(scales: *const u8) -> [__m256; 2] {
+        // SAFETY: the caller's.
+        unsafe {
+            let scale = load_f16(scales);
+            if !MIN {
+                return [scale, _mm256_setzero_ps()];
+            }
+            let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
+            [scale, _mm256_fmadd_ps(centre, scale, load_f16(scales.add(2 * ROWS)))]
+        }
+    }
 }
 
 impl<const MIN: bool> Group32 for U5<MIN> {
@@ -107,14 +129,6 @@ impl<const MIN: bool> Group32 for U5<MIN> {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn parameters(block: *const u8, _: &Halves, _: usize) -> Halves {
         // SAFETY: the caller's.
-        [0, LANES].map(|at| unsafe {
-            let scale = load_f16(block.add(2 * at));
-            if !MIN {
-                return [scale, _mm256_setzero_ps()];
-            }
-            let min = load_f16(block.add(2 * ROWS + 2 * at));
-            let centre = _mm256_set1_ps(f32::from(FIVE_BIT_CENTRE));
-            [scale, _mm256_fmadd_ps(centre, scale, min)]
-        })
+        unsafe { [Self::half(block), Self::half(block.add(2 * LANES))] }
     }
 }

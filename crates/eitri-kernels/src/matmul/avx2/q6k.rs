@@ -29,7 +29,10 @@ unsafe fn byte_pairs(p: *const u8) -> [__m256i; 2] {
         -1, 1, -1, 1, -1, 3, -1, 3, -1, 5, -1, 5, -1, 7, -1, 7, //
         -1, 9, -1, 9, -1, 11, -1, 11, -1, 13, -1, 13, -1, 15, -1, 15,
     );
-    [first, second].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(pairs, order)))
+    [
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(pairs, first)),
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(pairs, second)),
+    ]
 }
 
 /// A signed byte of each row as a 16-bit number, twice in a 32-bit cell, for both halves of the rows.
@@ -45,7 +48,10 @@ fn twice(bytes: __m128i) -> [__m256i; 2] {
         -1, 8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, //
         -1, 12, -1, 12, -1, 13, -1, 13, -1, 14, -1, 14, -1, 15, -1, 15,
     );
-    [low, high].map(|order| _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, order)))
+    [
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, low)),
+        _mm256_srai_epi16::<8>(_mm256_shuffle_epi8(bytes, high)),
+    ]
 }
 
 pub(super) struct Q6K;
@@ -70,7 +76,10 @@ impl Group16 for Q6K {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn scales(block: *const u8, group: usize) -> Halves {
         // SAFETY: the caller's.
-        [0, ROWS].map(|at| unsafe { byte_pairs(block.add((2 + 26 * group) * ROWS + at)) })
+        unsafe {
+            let scales = block.add((2 + 26 * group) * ROWS);
+            [byte_pairs(scales), byte_pairs(scales.add(ROWS))]
+        }
     }
 
     #[inline]
@@ -109,9 +118,11 @@ impl Group16 for Q3K {
                 sixteen(block.add((10 + group / 2) * ROWS)),
             )
         };
-        let [first, second] = six_bits(low, high, 4 * (group % 2))
-            .map(|scales| twice(_mm_sub_epi8(scales, _mm_set1_epi8(32))));
-        [0, 1].map(|half| [first[half], second[half]])
+        let centre = _mm_set1_epi8(32);
+        let [first, second] = six_bits(low, high, 4 * (group % 2));
+        let first = twice(_mm_sub_epi8(first, centre));
+        let second = twice(_mm_sub_epi8(second, centre));
+        [[first[0], second[0]], [first[1], second[1]]]
     }
 
     #[inline]
@@ -131,6 +142,17 @@ impl Q2K {
         // SAFETY: the caller's.
         unsafe { block.add((4 + 10 * group) * ROWS) }
     }
+
+    /// Scales and minima of a group, in the halves of a byte.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn bytes(block: *const u8, group: usize) -> Halves {
+        // SAFETY: the caller's.
+        unsafe {
+            let scales = Self::group(block, group);
+            [byte_pairs(scales), byte_pairs(scales.add(ROWS))]
+        }
+    }
 }
 
 impl Group16 for Q2K {
@@ -148,21 +170,31 @@ impl Group16 for Q2K {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn scales(block: *const u8, group: usize) -> Halves {
-        [0, ROWS].map(|at| {
-            // SAFETY: the caller's.
-            let pairs = unsafe { byte_pairs(Self::group(block, group).add(at)) };
-            pairs.map(|pair| _mm256_and_si256(pair, _mm256_set1_epi16(15)))
-        })
+        let low = _mm256_set1_epi16(15);
+        // SAFETY: the caller's.
+        let [[a, b], [c, d]] = unsafe { Self::bytes(block, group) };
+        [
+            [_mm256_and_si256(a, low), _mm256_and_si256(b, low)],
+            [_mm256_and_si256(c, low), _mm256_and_si256(d, low)],
+        ]
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn minima(block: *const u8, group: usize) -> Halves {
-        [0, ROWS].map(|at| {
-            // SAFETY: the caller's.
-            let pairs = unsafe { byte_pairs(Self::group(block, group).add(at)) };
-            pairs.map(|pair| _mm256_and_si256(_mm256_srli_epi16::<4>(pair), _mm256_set1_epi16(15)))
-        })
+        let low = _mm256_set1_epi16(15);
+        // SAFETY: the caller's.
+        let [[a, b], [c, d]] = unsafe { Self::bytes(block, group) };
+        [
+            [
+                _mm256_and_si256(_mm256_srli_epi16::<4>(a), low),
+                _mm256_and_si256(_mm256_srli_epi16::<4>(b), low),
+            ],
+            [
+                _mm256_and_si256(_mm256_srli_epi16::<4>(c), low),
+                _mm256_and_si256(_mm256_srli_epi16::<4>(d), low),
+            ],
+        ]
     }
 
     #[inline]
