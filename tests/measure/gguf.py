@@ -72,28 +72,29 @@ class Server:
 def of_llama(base: str, ids: list[int], count: int) -> tuple[list[int], list[list[float]]]:
     """Tokens, and the two best log-probabilities for each."""
     answer = post(base, "/completion", {"prompt": ids, "n_predict": count, "temperature": 0, "top_k": 1, "cache_prompt": False, "n_probs": 2,
-                                        "return_tokens": True, "post_sampling_probs": False, "ignore_eos": True})
+                                        "return_tokens": True, "post_sampling_probs": False})
     best = [[top["logprob"] for top in step["top_logprobs"][:2]] for step in answer["completion_probabilities"]]
     return answer["tokens"], best
 
 
 def of_eitri(base: str, ids: list[int], count: int) -> list[int]:
-    body = {"prompt": ids, "max_tokens": count, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+    body = {"prompt": ids, "max_tokens": count, "temperature": 0, "return_token_ids": True}
     return post(base, "/v1/completions", body)["choices"][0]["token_ids"]
 
 
 def compare(a: argparse.Namespace, file: pathlib.Path, prompts: list[list[int]]) -> tuple[int, list[tuple[int, int, float]]]:
     """How many answers are equal; and of the others prompt, place and difference of the best two."""
-    with Server([a.llama / "llama-server", "-m", file, "--parallel", "1", "--cache-ram", "0", "-c", "4096", "-ctk", "f32", "-ctv", "f32"]) as base:
+    with Server([a.llama / "llama-server", "-m", file, "--parallel", "1", "--cache-ram", "0", "-c", "4096", "-t", "1", "-ctk", "f32", "-ctv", "f32"]) as base:
         theirs = [of_llama(base, ids, a.tokens) for ids in prompts]
     with Server([a.eitri, "serve", file, "--activations", "exact", "--kv-cache-dtype", "float32"]) as base:
         ours = [of_eitri(base, ids, a.tokens) for ids in prompts]
     equal, parted = 0, []
     for index, ((tokens, best), own) in enumerate(zip(theirs, ours)):
         place = next((i for i, (x, y) in enumerate(zip(tokens, own)) if x != y), None)
-        if place is None:
-            assert len(tokens) == len(own), (len(tokens), len(own))
+        if place is None and abs(len(tokens) - len(own)) <= 1:  # one of the two may count the token that ends the answer
             equal += 1
+        elif place is None:
+            raise SystemExit(f"{file.name}, prompt {index}: {len(tokens)} tokens by llama.cpp, {len(own)} by Eitri")
         else:
             parted.append((index, place, best[place][0] - best[place][1]))
     return equal, parted
