@@ -25,6 +25,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "eitri-kernels",
         ],
     ),
+    ("vgpu", &[]),
     ("eitri-tests", &["eitri"]),
     ("xtask", &["eitri-tests"]),
 ];
