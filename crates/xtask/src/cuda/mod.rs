@@ -27,6 +27,11 @@ pub(crate) fn run(options: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Names under which programs ask for the libraries.
+pub(crate) fn sonames() -> impl Iterator<Item = &'static str> {
+    stubs::LIBRARIES.iter().map(|(_, soname)| *soname)
+}
+
 /// Makes the libraries to link CUDA programs against and returns their folder.
 pub(crate) fn link_stubs() -> Result<std::path::PathBuf> {
     let root = workspace::root();

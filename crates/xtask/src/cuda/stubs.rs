@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 /// Name as in `-lNAME`, and SONAME of CUDA 13.
-pub(crate) const LIBRARIES: &[(&str, &str)] = &[
+pub(super) const LIBRARIES: &[(&str, &str)] = &[
     ("cuda", "libcuda.so.1"),
     ("cublas", "libcublas.so.13"),
     ("cublasLt", "libcublasLt.so.13"),

@@ -67,6 +67,11 @@ impl Toolchain {
         Ok(Self { home, release })
     }
 
+    /// The folder with `bin`, `include` and `lib`.
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
     /// A command line of `nvcc`.
     pub(crate) fn nvcc(&self) -> Command {
         Command::new(self.home.join("bin/nvcc"))

@@ -27,6 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("vgpu", &[]),
     ("eitri-tests", &["eitri"]),
+    ("vgpu-driver", &["vgpu"]),
     ("xtask", &["eitri-tests"]),
 ];
 
