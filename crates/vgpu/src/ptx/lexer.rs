@@ -23,6 +23,9 @@ pub(crate) struct Lexer<'a> {
     ahead: Option<(Token<'a>, usize, u32)>,
 }
 
+/// Directives that a type may follow without a blank.
+const SPACES: [&str; 6] = [".reg.", ".param.", ".shared.", ".local.", ".global.", ".const."];
+
 fn is_name_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'$' | b'%' | b'.')
 }
@@ -177,6 +180,11 @@ impl<'a> Lexer<'a> {
                 } else {
                     break;
                 }
+            }
+            // `.reg.b32` is two directives.
+            let word = &self.text[start..self.at];
+            if let Some(space) = SPACES.iter().find(|s| word.starts_with(**s)) {
+                self.at = start + space.len() - 1;
             }
             return Ok(Token::Word(&self.text[start..self.at]));
         }
