@@ -139,6 +139,12 @@ impl State {
 
     /// Milliseconds between two events: of this computer, not of a device.
     pub(crate) fn elapsed(&mut self, start: usize, end: usize) -> Result<f32> {
+        for event in [start, end] {
+            let event = self.event(event)?;
+            if event.flags & DISABLE_TIMING != 0 || event.recorded == Recorded::Never {
+                return Err(Status::InvalidHandle);
+            }
+        }
         let first = self.time_of(start)?;
         let last = self.time_of(end)?;
         let milliseconds = match last.checked_duration_since(first) {
@@ -150,13 +156,9 @@ impl State {
 
     fn time_of(&mut self, handle: usize) -> Result<Instant> {
         let pending = self.pending_of_event(handle)?;
-        let event = self.event(handle)?;
-        if event.flags & DISABLE_TIMING != 0 || event.recorded == Recorded::Never {
-            return Err(Status::InvalidHandle);
-        }
         match pending {
             Some(_) => Err(Status::NotReady),
-            None => event.happened.ok_or(Status::NotReady),
+            None => self.event(handle)?.happened.ok_or(Status::NotReady),
         }
     }
 }

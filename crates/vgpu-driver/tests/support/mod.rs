@@ -18,7 +18,7 @@ const SONAMES: [&str; 5] =
 /// Says in the child which test it is.
 const CHILD: &str = "VGPU_DRIVER_TEST";
 
-pub struct Scenario {
+pub(crate) struct Scenario {
     test: &'static str,
     settings: Vec<(&'static str, String)>,
     any_device: bool,
@@ -26,23 +26,23 @@ pub struct Scenario {
 
 impl Scenario {
     /// A test of this name that holds on the virtual GPU.
-    pub fn new(test: &'static str) -> Self {
+    pub(crate) fn new(test: &'static str) -> Self {
         Self { test, settings: Vec::new(), any_device: false }
     }
 
     /// One that must hold on hardware as well.
-    pub fn on_any_device(test: &'static str) -> Self {
+    pub(crate) fn on_any_device(test: &'static str) -> Self {
         Self { any_device: true, ..Self::new(test) }
     }
 
-    pub fn with(mut self, variable: &'static str, value: &str) -> Self {
+    pub(crate) fn with(mut self, variable: &'static str, value: &str) -> Self {
         self.settings.push((variable, value.to_owned()));
         self
     }
 
     /// Runs `body` in a new process, which must succeed, and gives what it printed to standard
     /// error; nothing in the new process itself, or where a real device is asked for in vain.
-    pub fn run(self, body: impl FnOnce()) -> Option<String> {
+    pub(crate) fn run(self, body: impl FnOnce()) -> Option<String> {
         let output = self.outcome(body)?;
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let printed = String::from_utf8_lossy(&output.stdout);
@@ -51,7 +51,7 @@ impl Scenario {
     }
 
     /// As [`run`](Self::run), but says whether `body` succeeded.
-    pub fn succeeds(self, body: impl FnOnce()) -> Option<bool> {
+    pub(crate) fn succeeds(self, body: impl FnOnce()) -> Option<bool> {
         Some(self.outcome(body)?.status.success())
     }
 
@@ -94,38 +94,38 @@ fn stand_in() -> PathBuf {
 }
 
 /// What a call gave, by its name in `cuda.h`.
-pub fn name(result: CUresult) -> String {
+pub(crate) fn name(result: CUresult) -> String {
     format!("{result:?}").replace("CUDA_ERROR_", "")
 }
 
 /// Fails unless the call succeeded.
 #[track_caller]
-pub fn ok(result: CUresult) {
+pub(crate) fn ok(result: CUresult) {
     assert_eq!(result, CUresult::CUDA_SUCCESS);
 }
 
 /// Fails unless the call gave this error.
 #[track_caller]
-pub fn gives(result: CUresult, error: &str) {
+pub(crate) fn gives(result: CUresult, error: &str) {
     assert_eq!(name(result), error);
 }
 
 /// A value that a C function writes.
-pub fn out<T: Copy + Default>(call: impl FnOnce(*mut T) -> CUresult) -> T {
+pub(crate) fn out<T: Copy + Default>(call: impl FnOnce(*mut T) -> CUresult) -> T {
     let mut value = T::default();
     ok(call(&raw mut value));
     value
 }
 
 /// A handle that a C function writes.
-pub fn handle<T>(call: impl FnOnce(*mut *mut T) -> CUresult) -> *mut T {
+pub(crate) fn handle<T>(call: impl FnOnce(*mut *mut T) -> CUresult) -> *mut T {
     let mut value = std::ptr::null_mut();
     ok(call(&raw mut value));
     value
 }
 
 /// Makes the primary context current.
-pub fn context() -> sys::CUcontext {
+pub(crate) fn context() -> sys::CUcontext {
     // SAFETY: plain calls of the driver API with places for their results.
     unsafe {
         ok(sys::cuInit(0));
@@ -135,20 +135,20 @@ pub fn context() -> sys::CUcontext {
     }
 }
 
-pub fn stream(flags: u32) -> sys::CUstream {
+pub(crate) fn stream(flags: u32) -> sys::CUstream {
     // SAFETY: a context is current.
     unsafe { handle(|to| sys::cuStreamCreate(to, flags)) }
 }
 
-pub const NON_BLOCKING: u32 = 1;
+pub(crate) const NON_BLOCKING: u32 = 1;
 
-pub fn event() -> sys::CUevent {
+pub(crate) fn event() -> sys::CUevent {
     // SAFETY: a context is current.
     unsafe { handle(|to| sys::cuEventCreate(to, 0)) }
 }
 
 /// Device memory with these words.
-pub fn words(values: &[u32]) -> u64 {
+pub(crate) fn words(values: &[u32]) -> u64 {
     // SAFETY: the allocation is as large as what is copied.
     unsafe {
         let address = out(|to| sys::cuMemAlloc_v2(to, size_of_val(values)));
@@ -158,7 +158,7 @@ pub fn words(values: &[u32]) -> u64 {
 }
 
 /// Words from device memory, after everything of the context.
-pub fn read(address: u64, count: usize) -> Vec<u32> {
+pub(crate) fn read(address: u64, count: usize) -> Vec<u32> {
     let mut values = vec![0_u32; count];
     // SAFETY: there is room for as many.
     unsafe {
@@ -171,7 +171,7 @@ pub fn read(address: u64, count: usize) -> Vec<u32> {
 /// Kernels of the tests: `add_one(word)` and `copy_plus(to, from, value)`, one thread each;
 /// `far(word)` writes far outside of everything, `crooked(word)` at an odd address, `stop()` traps,
 /// `shared(word)` uses dynamic shared memory.
-pub const PTX: &str = "
+pub(crate) const PTX: &str = "
 .version 8.0
 .target sm_80
 .address_size 64
@@ -251,20 +251,20 @@ pub const PTX: &str = "
 ";
 
 /// A module of [`PTX`], of which functions are taken by name.
-pub struct Kernels(sys::CUmodule);
+pub(crate) struct Kernels(sys::CUmodule);
 
 impl Kernels {
-    pub fn load() -> Self {
+    pub(crate) fn load() -> Self {
         let text = std::ffi::CString::new(PTX).unwrap();
         // SAFETY: a context is current; the text ends with a zero.
         Self(unsafe { handle(|to| sys::cuModuleLoadData(to, text.as_ptr().cast())) })
     }
 
-    pub fn module(&self) -> sys::CUmodule {
+    pub(crate) fn module(&self) -> sys::CUmodule {
         self.0
     }
 
-    pub fn function(&self, name: &str) -> sys::CUfunction {
+    pub(crate) fn function(&self, name: &str) -> sys::CUfunction {
         let name = std::ffi::CString::new(name).unwrap();
         // SAFETY: the module is loaded; the name ends with a zero.
         unsafe { handle(|to| sys::cuModuleGetFunction(to, self.0, name.as_ptr())) }
@@ -272,7 +272,7 @@ impl Kernels {
 }
 
 /// Starts one block of `threads` threads.
-pub fn launch(
+pub(crate) fn launch(
     function: sys::CUfunction,
     threads: u32,
     shared: u32,
