@@ -1,6 +1,10 @@
 //! Capture with its rules, replay, update, and memory of graphs.
 
-#![allow(unsafe_code, reason = "calls of a C interface")]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "calls of a C interface, with handles and places for results that each test makes"
+)]
 
 mod support;
 

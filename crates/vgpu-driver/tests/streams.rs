@@ -1,6 +1,10 @@
 //! Order: streams, events, the default streams, and what the lazy orders show.
 
-#![allow(unsafe_code, reason = "calls of a C interface")]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "calls of a C interface, with handles and places for results that each test makes"
+)]
 
 mod support;
 

@@ -2,6 +2,11 @@
 //! and the loader looks for libraries where it was told when the process started.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "parts of tests that are no test functions themselves"
+)]
 
 use std::{
     env, fs, io,

@@ -16,12 +16,6 @@ use serde_json::Value;
 use super::{Device, Environment};
 use crate::{cuda, workspace};
 
-/// Package with candle-core's test files.
-pub(super) const CORE: &str = "candle-core-tests";
-
-/// Package with candle-transformers' models.
-pub(super) const MODELS: &str = "candle-models";
-
 /// Test files of candle-core that are not run: the first needs the static library; the others
 /// need features that are not CUDA.
 const LEFT_OUT: &[&str] = &["quantized_tests.rs", "cutile_tests.rs", "metal_concurrent_tests.rs"];
@@ -30,13 +24,13 @@ const LEFT_OUT: &[&str] = &["quantized_tests.rs", "cutile_tests.rs", "metal_conc
 const CUT_FROM: &str = "    let mut moe_sources = vec![";
 const CUT_TO: &str = "    Ok(())\n";
 
-/// A `cargo test` of one of the packages, ready to run.
-pub(super) fn command(environment: &Environment<'_>, package: &str) -> Result<Command> {
+/// A `cargo test` of all, ready to run.
+pub(super) fn command(environment: &Environment<'_>) -> Result<Command> {
     let toolchain = cuda::Toolchain::find_or_install()?;
     let folder = workspace::root().join("target/gpu-test/candle");
     prepare(&folder)?;
     let mut command = Command::new("cargo");
-    command.args(["test", "--package", package]).current_dir(&folder);
+    command.args(["test", "--no-fail-fast"]).current_dir(&folder);
     command.env("CUDA_HOME", toolchain.home());
     command.env("NVCC", toolchain.home().join("bin/nvcc"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -54,7 +48,7 @@ fn prepare(folder: &Path) -> Result<()> {
     let version = candle_version(&root)?;
     let sources = fetch(&folder.join("fetch"), &version)?;
     copy_kernels(&sources.kernels, &folder.join("candle-kernels"))?;
-    let tests = folder.join("core/tests");
+    let tests = folder.join("tests");
     for file in fs::read_dir(sources.core.join("tests"))? {
         let file = file?;
         let left_out = LEFT_OUT.iter().any(|name| file.file_name() == *name);
@@ -62,16 +56,13 @@ fn prepare(folder: &Path) -> Result<()> {
             write(&tests.join(file.file_name()), &fs::read(file.path())?)?;
         }
     }
-    write(&folder.join("core/lib.rs"), b"")?;
-    write(&folder.join("core/Cargo.toml"), core_manifest(&version).as_bytes())?;
-    let fixtures = root.join("crates/xtask/fixtures/candle");
-    for file in fs::read_dir(&fixtures)? {
+    // Our own test of candle-transformers' models.
+    for file in fs::read_dir(root.join("crates/xtask/fixtures/candle"))? {
         let file = file?;
-        write(&folder.join("models/tests").join(file.file_name()), &fs::read(file.path())?)?;
+        write(&tests.join(file.file_name()), &fs::read(file.path())?)?;
     }
-    write(&folder.join("models/lib.rs"), b"")?;
-    write(&folder.join("models/Cargo.toml"), models_manifest(&version).as_bytes())?;
-    write(&folder.join("Cargo.toml"), WORKSPACE.as_bytes())?;
+    write(&folder.join("lib.rs"), b"")?;
+    write(&folder.join("Cargo.toml"), manifest(&version).as_bytes())?;
     let stubs = cuda::link_stubs()?;
     let config = format!("[build]\nrustflags = [\"-Lnative={}\"]\n", stubs.display());
     write(&folder.join(".cargo/config.toml"), config.as_bytes())?;
@@ -165,15 +156,41 @@ fn write(file: &Path, contents: &[u8]) -> Result<()> {
     fs::write(file, contents).with_context(|| format!("cannot write {}", file.display()))
 }
 
-// Whole crates are compiled for a few of their functions: the compiler's time weighs more.
-const WORKSPACE: &str = "\
-[workspace]
-members = [\"core\", \"models\"]
+/// The package: the features that candle-core's tests ask for, and the crates that they use.
+///
+/// Of candle-transformers a few functions are used, so its compile time weighs more than its speed.
+/// Its own feature `cuda` stays off: with it Qwen3-MoE launches through libcudart.
+fn manifest(version: &str) -> String {
+    let cuda = format!("{{ version = \"={version}\", features = [\"cuda\"] }}");
+    format!(
+        "[workspace]
 exclude = [\"fetch\", \"candle-kernels\"]
-resolver = \"2\"
+
+[package]
+name = \"candle-tests\"
+version = \"0.0.0\"
+edition = \"2021\"
+
+[lib]
+path = \"lib.rs\"
+
+[features]
+default = [\"cuda\"]
+cuda = []
+metal = []
+
+[dev-dependencies]
+anyhow = \"1\"
+candle-core = {cuda}
+candle-nn = {cuda}
+candle-transformers = \"={version}\"
+cudarc = {{ version = \"0.19\", default-features = false, features = [\"dynamic-linking\"] }}
+float8 = \"0.7\"
+half = \"2\"
+rand = \"0.9\"
 
 [patch.crates-io]
-candle-kernels = { path = \"candle-kernels\" }
+candle-kernels = {{ path = \"candle-kernels\" }}
 
 [profile.dev]
 debug = false
@@ -181,27 +198,7 @@ opt-level = 1
 
 [profile.dev.package.candle-transformers]
 opt-level = 0
-";
-
-fn core_manifest(version: &str) -> String {
-    format!(
-        "[package]\nname = \"{CORE}\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n\
-         [lib]\npath = \"lib.rs\"\n\n\
-         [features]\ndefault = [\"cuda\"]\ncuda = []\nmetal = []\n\n\
-         [dev-dependencies]\nanyhow = \"1\"\n\
-         candle-core = {{ version = \"={version}\", features = [\"cuda\"] }}\n\
-         float8 = \"0.7\"\nhalf = \"2\"\n"
-    )
-}
-
-fn models_manifest(version: &str) -> String {
-    format!(
-        "[package]\nname = \"{MODELS}\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n\
-         [lib]\npath = \"lib.rs\"\n\n\
-         [dev-dependencies]\n\
-         candle-core = {{ version = \"={version}\", features = [\"cuda\"] }}\n\
-         candle-nn = {{ version = \"={version}\", features = [\"cuda\"] }}\n\
-         candle-transformers = \"={version}\"\n"
+"
     )
 }
 

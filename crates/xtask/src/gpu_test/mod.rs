@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::{cuda, workspace};
 use device::Device;
 
-const SUITES: &[&str] = &["driver", "candle", "models"];
+const SUITES: &[&str] = &["driver", "candle"];
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -74,8 +74,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     for suite in &options.suites {
         let mut command = match *suite {
             "driver" => driver_tests(),
-            "candle" => candle::command(&environment, candle::CORE)?,
-            _ => candle::command(&environment, candle::MODELS)?,
+            _ => candle::command(&environment)?,
         };
         environment.apply(command.args(&options.rest));
         println!("suite {suite}: {command:?}");
