@@ -40,6 +40,8 @@ pub(crate) struct Request {
     pub(crate) dynamic_shared_bytes: u32,
     pub(crate) stream: usize,
     pub(crate) cooperative: bool,
+    /// Programmatic stream serialisation: it may start when the kernel before lets it.
+    pub(crate) programmatic: bool,
 }
 
 impl State {
@@ -78,7 +80,9 @@ impl State {
             }
         }
         let kernel = function.kernel.clone();
-        let call = KernelCall { kernel, launch, parameters };
+        let triggers = function.dependence.triggers;
+        let overlaps = request.programmatic && !function.dependence.waits;
+        let call = KernelCall { kernel, launch, parameters, triggers, overlaps };
         self.submit(context, request.stream, Work::Launch(Arc::new(call)))
     }
 
@@ -244,17 +248,16 @@ impl LaunchConfig {
             dynamic_shared_bytes: self.shared_bytes,
             stream: self.stream,
             cooperative: false,
+            programmatic: false,
         };
         for index in 0..self.attribute_count as usize {
             let attribute = self.attributes.at(index)?;
             match attribute.id {
-                // Caching, waiting and priority change no result. Serialisation may be later than
-                // the attribute allows: a kernel then starts when the one before has ended.
-                IGNORE
-                | ACCESS_POLICY_WINDOW
-                | SYNCHRONIZATION_POLICY
-                | PROGRAMMATIC_STREAM_SERIALIZATION
-                | PRIORITY => {}
+                // Caching, waiting and priority change no result.
+                IGNORE | ACCESS_POLICY_WINDOW | SYNCHRONIZATION_POLICY | PRIORITY => {}
+                PROGRAMMATIC_STREAM_SERIALIZATION => {
+                    request.programmatic = attribute.value[0] != 0;
+                }
                 COOPERATIVE => request.cooperative = attribute.value[0] != 0,
                 CLUSTER_DIMENSION if attribute.value[..3] == [1, 1, 1] => {}
                 other => {

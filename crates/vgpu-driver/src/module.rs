@@ -25,6 +25,7 @@ pub(crate) struct ModuleEntry {
     pub(crate) context: usize,
     pub(crate) loaded: Arc<LoadedModule>,
     version: (u32, u32),
+    text: Arc<str>,
 }
 
 /// A kernel with what `cuFuncSetAttribute` chose for it.
@@ -34,10 +35,20 @@ pub(crate) struct Function {
     pub(crate) kernel: Kernel,
     pub(crate) name: CString,
     pub(crate) ptx_version: (u32, u32),
+    pub(crate) dependence: Dependence,
     /// Opt-in limit of dynamic shared memory, bytes.
     pub(crate) dynamic_shared_limit: Option<u32>,
     /// Percentage of shared memory against L1, or -1.
     pub(crate) carveout: i32,
+}
+
+/// What a kernel says about kernels before and after it (`griddepcontrol`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dependence {
+    /// It waits for the kernel before, somewhere.
+    pub(crate) waits: bool,
+    /// It lets the kernel after it start.
+    pub(crate) triggers: bool,
 }
 
 impl Function {
@@ -84,7 +95,10 @@ impl State {
             Status::InvalidPtx
         })?;
         let handle = self.new_handle();
-        self.modules.insert(handle, ModuleEntry { context, loaded: Arc::new(loaded), version });
+        self.modules.insert(
+            handle,
+            ModuleEntry { context, loaded: Arc::new(loaded), version, text: text.into() },
+        );
         Ok(handle)
     }
 
@@ -120,6 +134,7 @@ impl State {
             module,
             name: CString::new(name).map_err(|_| Status::NotFound)?,
             ptx_version: entry.version,
+            dependence: dependence(&entry.text, name),
             kernel,
             dynamic_shared_limit: None,
             carveout: -1,
@@ -138,6 +153,20 @@ impl State {
         let entry = self.modules.get(&module).ok_or(Status::InvalidHandle)?;
         let global = entry.loaded.global(name).ok_or(Status::NotFound)?;
         Ok((global.address, global.bytes))
+    }
+}
+
+/// What the text of a kernel says; functions that it calls count as well if they follow it.
+fn dependence(text: &str, kernel: &str) -> Dependence {
+    let mut entries = text.split(".entry").skip(1);
+    let body = entries.find(|entry| {
+        let rest = entry.trim_start().strip_prefix(kernel);
+        rest.is_some_and(|rest| rest.trim_start().starts_with(['(', '{', '.']))
+    });
+    let says = |instruction| body.is_some_and(|body| body.contains(instruction));
+    Dependence {
+        waits: says("griddepcontrol.wait"),
+        triggers: says("griddepcontrol.launch_dependents"),
     }
 }
 
@@ -175,6 +204,17 @@ mod tests {
     fn the_version_is_read() {
         assert_eq!(version(&header("9.0", "sm_80")), Some((9, 0)));
         assert_eq!(version("no ptx"), None);
+    }
+
+    #[test]
+    fn dependence_is_that_of_the_kernel_and_not_of_its_neighbours() {
+        let text = ".entry first(\n) {\n griddepcontrol.wait;\n}\n\
+                    .visible .entry first_of_all ( ) { griddepcontrol.launch_dependents; }\n\
+                    .visible .entry last() .maxntid 32 { ret; }\n";
+        let of = |kernel| dependence(text, kernel);
+        assert_eq!(of("first"), Dependence { waits: true, triggers: false });
+        assert_eq!(of("first_of_all"), Dependence { waits: false, triggers: true });
+        assert_eq!(of("last"), Dependence::default());
     }
 
     #[test]

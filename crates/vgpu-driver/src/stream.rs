@@ -35,10 +35,19 @@ pub(crate) struct Stream {
     pub(crate) priority: i32,
     /// What the next work comes after.
     pub(crate) tail: Vec<OpId>,
+    /// The last work, if it is a kernel that lets its successor start early.
+    early: Option<Early>,
     /// The capture that takes the stream's work.
     pub(crate) capture: Option<u64>,
     /// Whether the program may destroy it.
     created: bool,
+}
+
+/// A kernel with `griddepcontrol.launch_dependents`, and what it came after itself.
+#[derive(Clone, Debug)]
+struct Early {
+    id: OpId,
+    after: Vec<OpId>,
 }
 
 impl Stream {
@@ -54,7 +63,15 @@ impl State {
 
     fn insert_stream(&mut self, context: usize, kind: Kind, priority: i32, created: bool) -> usize {
         let handle = self.new_handle();
-        let stream = Stream { context, kind, priority, tail: Vec::new(), capture: None, created };
+        let stream = Stream {
+            context,
+            kind,
+            priority,
+            tail: Vec::new(),
+            early: None,
+            capture: None,
+            created,
+        };
         self.streams.insert(handle, stream);
         handle
     }
@@ -138,8 +155,23 @@ impl State {
         let mut after = self.order_before(key)?;
         after.extend_from_slice(more);
         let context = self.stream(key)?.context;
-        let id = self.queue.push(Op { context, after, work });
-        self.stream_mut(key)?.tail = vec![id];
+        let mut tail = Vec::new();
+        let mut triggers = false;
+        if let Work::Launch(call) = &work {
+            triggers = call.triggers;
+            if let Some(early) = self.stream(key)?.early.clone().filter(|_| call.overlaps) {
+                // Nothing that the kernel does comes after what the one before it wrote; what
+                // follows comes after both.
+                after.retain(|id| *id != early.id);
+                after.extend(early.after);
+                tail.push(early.id);
+            }
+        }
+        let id = self.queue.push(Op { context, after: after.clone(), work });
+        tail.push(id);
+        let stream = self.stream_mut(key)?;
+        stream.tail = tail;
+        stream.early = triggers.then_some(Early { id, after });
         if self.queue.runs_at_once() {
             self.run_until(&[id]);
         }

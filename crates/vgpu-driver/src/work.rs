@@ -57,6 +57,11 @@ pub(crate) struct KernelCall {
     pub(crate) kernel: Kernel,
     pub(crate) launch: Launch,
     pub(crate) parameters: Vec<u8>,
+    /// Whether it lets the next kernel of its stream start before it ends.
+    pub(crate) triggers: bool,
+    /// Whether it may run beside a kernel before it that triggers: the launch allows it, and it
+    /// does not wait.
+    pub(crate) overlaps: bool,
 }
 
 /// Work of a library that stands beside the driver.

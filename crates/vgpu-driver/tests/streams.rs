@@ -234,6 +234,53 @@ fn functions_of_the_host_run_in_their_stream_s_order() {
     }
 }
 
+/// Starts one thread of a kernel with programmatic stream serialisation allowed.
+fn launch_early(
+    function: sys::CUfunction,
+    lane: sys::CUstream,
+    parameters: &mut [*mut c_void],
+    extra: *mut *mut c_void,
+) -> sys::CUresult {
+    unsafe {
+        let mut attribute: sys::CUlaunchAttribute = std::mem::zeroed();
+        attribute.id =
+            sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        attribute.value.programmaticStreamSerializationAllowed = 1;
+        let mut configuration: sys::CUlaunchConfig = std::mem::zeroed();
+        (configuration.gridDimX, configuration.gridDimY, configuration.gridDimZ) = (1, 1, 1);
+        (configuration.blockDimX, configuration.blockDimY, configuration.blockDimZ) = (1, 1, 1);
+        configuration.hStream = lane;
+        configuration.attrs = &raw mut attribute;
+        configuration.numAttrs = 1;
+        let parameters = if parameters.is_empty() { null_mut() } else { parameters.as_mut_ptr() };
+        sys::cuLaunchKernelEx(&raw const configuration, function, parameters, extra)
+    }
+}
+
+#[test]
+fn a_kernel_that_starts_early_must_wait_for_what_it_reads() {
+    for (kernel, result) in [("second", 101), ("second_waiting", 6)] {
+        let scenario = Scenario::new("a_kernel_that_starts_early_must_wait_for_what_it_reads");
+        scenario.with("VGPU_STREAMS", "newest").with("SECOND", kernel).run(|| {
+            if std::env::var("SECOND").as_deref() != Ok(kernel) {
+                return;
+            }
+            context();
+            let kernels = Kernels::load();
+            let lane = stream(NON_BLOCKING);
+            let (middle, target, copied) = (words(&[100]), words(&[0]), words(&[0]));
+            ok(launch(kernels.function("first"), 1, 0, lane, &mut [middle]));
+            let mut arguments = [target, middle];
+            let mut pointers = arguments.each_mut().map(|word| (&raw mut *word).cast());
+            ok(launch_early(kernels.function(kernel), lane, &mut pointers, null_mut()));
+            // What follows comes after both.
+            let sum = kernels.function("copy_plus");
+            ok(launch(sum, 1, 0, lane, &mut [copied, middle, 0]));
+            assert_eq!((read(target, 1)[0], read(copied, 1)[0]), (result, 5));
+        });
+    }
+}
+
 #[test]
 fn launches_with_attributes_and_in_one_buffer_do_what_plain_ones_do() {
     let test = "launches_with_attributes_and_in_one_buffer_do_what_plain_ones_do";
@@ -254,23 +301,7 @@ fn launches_with_attributes_and_in_one_buffer_do_what_plain_ones_do() {
             (&raw mut bytes).cast(),
             null_mut(),
         ];
-        let mut attribute: sys::CUlaunchAttribute = std::mem::zeroed();
-        attribute.id =
-            sys::CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-        attribute.value.programmaticStreamSerializationAllowed = 1;
-        let mut configuration: sys::CUlaunchConfig = std::mem::zeroed();
-        (configuration.gridDimX, configuration.gridDimY, configuration.gridDimZ) = (1, 1, 1);
-        (configuration.blockDimX, configuration.blockDimY, configuration.blockDimZ) = (1, 1, 1);
-        configuration.hStream = lane;
-        configuration.attrs = &raw mut attribute;
-        configuration.numAttrs = 1;
-        let launched = sys::cuLaunchKernelEx(
-            &raw const configuration,
-            copy_plus,
-            null_mut(),
-            extra.as_mut_ptr(),
-        );
-        ok(launched);
+        ok(launch_early(copy_plus, lane, &mut [], extra.as_mut_ptr()));
         ok(sys::cuStreamSynchronize(lane));
         assert_eq!(read(target, 1), [7]);
     });

@@ -30,6 +30,7 @@ extern "C" fn cuLaunchKernel(
             dynamic_shared_bytes,
             stream,
             cooperative: false,
+            programmatic: false,
         };
         state.launch(context, function, request, Arguments { each: parameters, extra })
     })
@@ -55,6 +56,7 @@ extern "C" fn cuLaunchCooperativeKernel(
             dynamic_shared_bytes,
             stream,
             cooperative: true,
+            programmatic: false,
         };
         let arguments = Arguments { each: parameters, extra: ExtraList::NULL };
         state.launch(context, function, request, arguments)

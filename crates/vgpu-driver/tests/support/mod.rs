@@ -175,10 +175,11 @@ pub(crate) fn read(address: u64, count: usize) -> Vec<u32> {
 
 /// Kernels of the tests: `add_one(word)` and `copy_plus(to, from, value)`, one thread each;
 /// `far(word)` writes far outside of everything, `crooked(word)` at an odd address, `stop()` traps,
-/// `shared(word)` uses dynamic shared memory.
+/// `shared(word)` uses dynamic shared memory; `first(word)` writes 5 and lets its successor start,
+/// which `second(to, from)` and `second_waiting(to, from)` may be: both add 1, the latter waits.
 pub(crate) const PTX: &str = "
 .version 8.0
-.target sm_80
+.target sm_90
 .address_size 64
 
 .extern .shared .align 16 .b8 dynamic[];
@@ -237,6 +238,47 @@ pub(crate) const PTX: &str = "
 .visible .entry stop()
 {
     trap;
+    ret;
+}
+
+.visible .entry first(.param .u64 word)
+{
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<3>;
+    griddepcontrol.launch_dependents;
+    ld.param.u64 %rd1, [word];
+    cvta.to.global.u64 %rd2, %rd1;
+    mov.u32 %r1, 5;
+    st.global.u32 [%rd2], %r1;
+    ret;
+}
+
+.visible .entry second(.param .u64 to, .param .u64 from)
+{
+    .reg .b32 %r<3>;
+    .reg .b64 %rd<5>;
+    ld.param.u64 %rd1, [to];
+    ld.param.u64 %rd2, [from];
+    cvta.to.global.u64 %rd3, %rd1;
+    cvta.to.global.u64 %rd4, %rd2;
+    ld.global.u32 %r1, [%rd4];
+    add.u32 %r2, %r1, 1;
+    st.global.u32 [%rd3], %r2;
+    ret;
+}
+
+.visible .entry second_waiting(.param .u64 to, .param .u64 from)
+{
+    .reg .b32 %r<3>;
+    .reg .b64 %rd<5>;
+    ld.param.u64 %rd1, [to];
+    ld.param.u64 %rd2, [from];
+    cvta.to.global.u64 %rd3, %rd1;
+    cvta.to.global.u64 %rd4, %rd2;
+    griddepcontrol.wait;
+    ld.global.u32 %r1, [%rd4];
+    add.u32 %r2, %r1, 1;
+    st.global.u32 [%rd3], %r2;
     ret;
 }
 
