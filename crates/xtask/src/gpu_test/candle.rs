@@ -187,6 +187,7 @@ candle-transformers = \"={version}\"
 cudarc = {{ version = \"0.19\", default-features = false, features = [\"dynamic-linking\"] }}
 float8 = \"0.7\"
 half = \"2\"
+num-traits = \"0.2\"
 rand = \"0.9\"
 
 [patch.crates-io]
