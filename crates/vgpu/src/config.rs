@@ -51,6 +51,9 @@ pub struct Checks {
     pub global_races: bool,
     /// Writes of the generic proxy that the asynchronous proxy reads without a proxy fence.
     pub proxy_fences: bool,
+    /// Barriers and matrix instructions of warps of which some lanes have exited. The PTX ISA
+    /// leaves that undefined, though hardware counts such lanes as arrived.
+    pub early_exits: bool,
 }
 
 impl Checks {
@@ -61,6 +64,7 @@ impl Checks {
         shared_races: true,
         global_races: true,
         proxy_fences: true,
+        early_exits: true,
     };
     /// Only what hardware reports.
     pub const NONE: Self = Self {
@@ -69,6 +73,7 @@ impl Checks {
         shared_races: false,
         global_races: false,
         proxy_fences: false,
+        early_exits: false,
     };
 
     pub(crate) fn any(self) -> bool {

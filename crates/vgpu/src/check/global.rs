@@ -148,7 +148,8 @@ fn note(marks: &mut Vec<Mark>, mark: Mark, known: &Times) {
     if mark.write {
         // All else on these bytes happened before, or is atomic as well.
         marks.retain_mut(|old| {
-            if old.atomic && mark.atomic && old.block != mark.block {
+            // Later atomics must come after a plain access, but need not after an atomic one.
+            if mark.atomic && !(old.atomic && old.block == mark.block) {
                 return true;
             }
             old.bytes &= !mark.bytes;

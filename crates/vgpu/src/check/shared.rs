@@ -103,7 +103,16 @@ impl SharedRaces {
                 time: self.clocks.now(thread),
                 pc: touch.pc,
             };
-            if touch.usage.writes() {
+            if touch.usage.writes() && mark.atomic {
+                // Plain writes stay: later atomics must come after them, but need not after this.
+                let clocks = &self.clocks;
+                word.writes.retain(|old| {
+                    !old.atomic
+                        || old.bytes & !bytes != 0
+                        || !clocks.knows(thread, usize::from(old.party), old.time)
+                });
+                word.writes.push(mark);
+            } else if touch.usage.writes() {
                 replace(&mut word.writes, mark);
                 // All reads of these bytes happened before, or a conflict had been found.
                 clear(&mut word.reads, bytes);
@@ -111,6 +120,7 @@ impl SharedRaces {
                 let clocks = &self.clocks;
                 word.reads.retain(|old| {
                     old.party == IN_FLIGHT
+                        || old.atomic != mark.atomic
                         || old.bytes & !bytes != 0
                         || !clocks.knows(thread, usize::from(old.party), old.time)
                 });

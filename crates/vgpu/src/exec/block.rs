@@ -17,7 +17,7 @@ use std::sync::atomic::Ordering::Relaxed;
 const SLICE: u32 = 1 << 16;
 
 /// Rounds in which every warp only polls before the CTA counts as dead.
-const IDLE_ROUNDS: u32 = 1 << 12;
+const IDLE_ROUNDS: u32 = 64;
 
 /// Whether a CTA is through.
 pub(super) enum Progress {

@@ -58,6 +58,8 @@ pub(super) struct Warp {
     pub(super) registers: Registers,
     /// Lanes that have not exited.
     pub(super) live: u32,
+    /// Lanes that exist.
+    all: u32,
     /// Local memory, lane after lane.
     pub(super) local: Vec<u8>,
     pub(super) local_defined: Vec<bool>,
@@ -81,6 +83,7 @@ impl Warp {
             index,
             registers,
             live: 0,
+            all: 0,
             local: vec![0; local],
             local_defined: vec![false; tracked],
             copies: Copies::default(),
@@ -94,7 +97,8 @@ impl Warp {
         let program = env.program;
         let threads: u32 = env.launch.block.iter().product();
         let count = (threads - self.index * 32).min(32);
-        self.live = u32::MAX >> (32 - count);
+        self.all = u32::MAX >> (32 - count);
+        self.live = self.all;
         self.registers.defined.fill(0);
         self.registers.predicates_defined.fill(0);
         for known in [TRUE, FALSE] {
@@ -309,7 +313,8 @@ impl Warp {
                 continue;
             }
             if instruction.op.sync_mask().is_some() || instruction.op.is_aligned() {
-                let ready = self.arrived(&instruction.op, active)?;
+                let strict = block.env.config.checks.early_exits;
+                let ready = self.arrived(&instruction.op, active, strict)?;
                 if ready != active {
                     self.park(pc, active & !ready, Wait::Lanes);
                     mask = mask & !active | ready;
@@ -369,8 +374,13 @@ impl Warp {
     }
 
     /// The lanes of those active whose partners have arrived too.
-    fn arrived(&self, op: &Op, active: u32) -> Run<u32> {
+    fn arrived(&self, op: &Op, active: u32, strict: bool) -> Run<u32> {
         let Some(slot) = op.sync_mask() else {
+            if strict && self.live != self.all {
+                let lane = active.trailing_zeros() as usize;
+                let text = format!("lanes {:#x} of the warp have exited", self.all & !self.live);
+                return trouble(FaultKind::DivergentSync, lane, None, text);
+            }
             return Ok(if active == self.live { active } else { 0 });
         };
         let masks = self.registers.narrow(slot);

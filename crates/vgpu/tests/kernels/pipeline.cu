@@ -21,6 +21,7 @@ __device__ void pipeline(const float* x, float* y, int chunks) {
     auto fetch = [&](int chunk) {
         const int s = chunk & 1;
         mbarrier_expect(barrier[s], MUTANT == 2 ? CHUNK * 4 - 16 : CHUNK * 4);  // 2: too few bytes
+        if (MUTANT == 4) mbarrier_arrive(barrier[s]);  // 4: an arrival that the phase does not expect
         bulk_load(shared_address(in[s]), source + chunk * CHUNK, CHUNK * 4, barrier[s]);
     };
     if (thread == 0) {
@@ -30,7 +31,6 @@ __device__ void pipeline(const float* x, float* y, int chunks) {
     for (int chunk = 0; chunk < chunks; chunk++) {
         const int s = chunk & 1;
         if (MUTANT != 3) mbarrier_wait(barrier[s], (chunk >> 1) & 1);  // 3: reads what is still under way
-        if (MUTANT == 4 && thread == 1 && chunk == 0) { mbarrier_arrive(barrier[s]); mbarrier_arrive(barrier[s]); }
         // Before a buffer is written again, the copy out of it must have read it.
         if (thread == 0 && MUTANT != 5) wait_bulk_read<1>();
         __syncthreads();

@@ -7,7 +7,7 @@ use std::process::Command;
 use vgpu::{Checks, Config, Gpu, Kind, Schedule};
 
 /// The compiler: of `CUDA_HOME`, or of the folder that `cargo xtask cuda` installs into.
-pub fn nvcc() -> Option<PathBuf> {
+pub(crate) fn nvcc() -> Option<PathBuf> {
     if let Some(home) = std::env::var_os("CUDA_HOME") {
         let path = Path::new(&home).join("bin/nvcc");
         return path.exists().then_some(path);
@@ -19,7 +19,7 @@ pub fn nvcc() -> Option<PathBuf> {
 }
 
 /// The PTX of a file in `tests/kernels`, or nothing without a compiler.
-pub fn compile(name: &str) -> Option<String> {
+pub(crate) fn compile(name: &str) -> Option<String> {
     let Some(nvcc) = nvcc() else {
         eprintln!("skipped: no CUDA compiler; `cargo xtask cuda` installs one");
         return None;
@@ -37,20 +37,20 @@ pub fn compile(name: &str) -> Option<String> {
     Some(std::fs::read_to_string(ptx).unwrap())
 }
 
-/// A device with all checks in one schedule.
-pub fn strict(schedule: Schedule) -> Gpu {
+/// A device with some checks in one schedule.
+pub(crate) fn device(schedule: Schedule, checks: Checks) -> Gpu {
     Gpu::new(Config {
         threads: 1,
-        checks: Checks::ALL,
+        checks,
         schedule,
-        instruction_limit: 2_000_000,
+        instruction_limit: 400_000,
         ..Config::default()
     })
     .unwrap()
 }
 
 /// Puts values on the device.
-pub fn upload<T: bytemuck::NoUninit>(gpu: &Gpu, values: &[T]) -> u64 {
+pub(crate) fn upload<T: bytemuck::NoUninit>(gpu: &Gpu, values: &[T]) -> u64 {
     let bytes: &[u8] = bytemuck::cast_slice(values);
     let address = gpu.memory().alloc(bytes.len() as u64, 16, Kind::Device).unwrap();
     gpu.memory().write(address, bytes).unwrap();
@@ -58,13 +58,13 @@ pub fn upload<T: bytemuck::NoUninit>(gpu: &Gpu, values: &[T]) -> u64 {
 }
 
 /// Room for values that nothing has written.
-pub fn room<T>(gpu: &Gpu, count: usize) -> u64 {
+pub(crate) fn room<T>(gpu: &Gpu, count: usize) -> u64 {
     let bytes = (count * size_of::<T>()) as u64;
     gpu.memory().alloc(bytes, 16, Kind::Device).unwrap()
 }
 
 /// Values from the device.
-pub fn download<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
+pub(crate) fn download<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
     gpu: &Gpu,
     address: u64,
     count: usize,
@@ -75,7 +75,7 @@ pub fn download<T: bytemuck::AnyBitPattern + bytemuck::NoUninit>(
 }
 
 /// The parameter buffer of pointers followed by 32-bit numbers.
-pub fn params(pointers: &[u64], numbers: &[i32]) -> Vec<u8> {
+pub(crate) fn params(pointers: &[u64], numbers: &[i32]) -> Vec<u8> {
     let mut buffer: Vec<u8> = pointers.iter().flat_map(|p| p.to_le_bytes()).collect();
     buffer.extend(numbers.iter().flat_map(|n| n.to_le_bytes()));
     buffer
