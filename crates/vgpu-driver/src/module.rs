@@ -115,6 +115,7 @@ impl State {
     pub(crate) fn function(&mut self, module: usize, name: &str) -> Result<usize> {
         let entry = self.modules.get(&module).ok_or(Status::InvalidHandle)?;
         let context = entry.context;
+        self.error_of(context)?;
         let known = self
             .functions
             .iter()

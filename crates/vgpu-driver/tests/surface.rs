@@ -78,6 +78,25 @@ fn calls_in_the_wrong_order_give_what_cuda_gives() {
 }
 
 #[test]
+fn a_thread_without_a_context_may_ask_for_functions_only() {
+    Scenario::on_any_device("a_thread_without_a_context_may_ask_for_functions_only").run(
+        || unsafe {
+            context();
+            let module = Kernels::load().module().addr();
+            let elsewhere = std::thread::spawn(move || {
+                let module = std::ptr::with_exposed_provenance_mut(module);
+                let function =
+                    handle(|to| sys::cuModuleGetFunction(to, module, c"add_one".as_ptr()));
+                let mut address = 0;
+                gives(sys::cuMemAlloc_v2(&raw mut address, 4), "INVALID_CONTEXT");
+                gives(launch(function, 1, 0, null_mut(), &mut [0]), "INVALID_CONTEXT");
+            });
+            elsewhere.join().unwrap();
+        },
+    );
+}
+
+#[test]
 fn errors_have_names_and_texts() {
     Scenario::on_any_device("errors_have_names_and_texts").run(|| unsafe {
         let mut name = std::ptr::null();

@@ -1,8 +1,12 @@
-//! Events.
+//! Events. Calls that name only an event need no current context: the handle tells it.
 
 use std::ffi::{c_int, c_uint};
 
-use crate::{pointer::Out, state::call_in_context, status::Status};
+use crate::{
+    pointer::Out,
+    state::{call, call_in_context},
+    status::Status,
+};
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventCreate(event: Out<usize>, flags: c_uint) -> c_int {
@@ -13,7 +17,7 @@ extern "C" fn cuEventCreate(event: Out<usize>, flags: c_uint) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventDestroy_v2(event: usize) -> c_int {
-    call_in_context("cuEventDestroy_v2", |state, _| state.destroy_event(event))
+    call("cuEventDestroy_v2", |state| state.destroy_event(event))
 }
 
 #[unsafe(no_mangle)]
@@ -34,17 +38,15 @@ extern "C" fn cuEventRecordWithFlags(event: usize, stream: usize, flags: c_uint)
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventQuery(event: usize) -> c_int {
-    call_in_context("cuEventQuery", |state, _| state.query_event(event))
+    call("cuEventQuery", |state| state.query_event(event))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventSynchronize(event: usize) -> c_int {
-    call_in_context("cuEventSynchronize", |state, _| state.synchronize_event(event))
+    call("cuEventSynchronize", |state| state.synchronize_event(event))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuEventElapsedTime_v2(milliseconds: Out<f32>, start: usize, end: usize) -> c_int {
-    call_in_context("cuEventElapsedTime_v2", |state, _| {
-        milliseconds.set(state.elapsed(start, end)?)
-    })
+    call("cuEventElapsedTime_v2", |state| milliseconds.set(state.elapsed(start, end)?))
 }

@@ -1,4 +1,7 @@
 //! Modules, functions and their attributes, occupancy.
+//!
+//! Calls that name a module or a function need no current context: the handle tells it. NVIDIA does
+//! not say so, but candle asks for functions in threads that have none.
 
 use std::{
     ffi::{c_char, c_int, c_uint},
@@ -8,7 +11,7 @@ use std::{
 
 use crate::{
     pointer::{In, Out},
-    state::call_in_context,
+    state::{call, call_in_context},
     status::Status,
 };
 
@@ -47,9 +50,7 @@ extern "C" fn cuModuleUnload(module: usize) -> c_int {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleGetFunction(function: Out<usize>, module: usize, name: In<c_char>) -> c_int {
-    call_in_context("cuModuleGetFunction", |state, _| {
-        function.set(state.function(module, name.text()?)?)
-    })
+    call("cuModuleGetFunction", |state| function.set(state.function(module, name.text()?)?))
 }
 
 #[unsafe(no_mangle)]
@@ -59,7 +60,7 @@ extern "C" fn cuModuleGetGlobal_v2(
     module: usize,
     name: In<c_char>,
 ) -> c_int {
-    call_in_context("cuModuleGetGlobal_v2", |state, _| {
+    call("cuModuleGetGlobal_v2", |state| {
         let (start, size) = state.variable(module, name.text()?)?;
         address.set_if_wanted(start);
         bytes.set_if_wanted(size as usize);
@@ -69,14 +70,12 @@ extern "C" fn cuModuleGetGlobal_v2(
 
 #[unsafe(no_mangle)]
 extern "C" fn cuFuncGetModule(module: Out<usize>, function: usize) -> c_int {
-    call_in_context("cuFuncGetModule", |state, _| module.set(state.function_of(function)?.module()))
+    call("cuFuncGetModule", |state| module.set(state.function_of(function)?.module()))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuFuncGetName(name: Out<*const c_char>, function: usize) -> c_int {
-    call_in_context("cuFuncGetName", |state, _| {
-        name.set(state.function_of(function)?.name.as_ptr())
-    })
+    call("cuFuncGetName", |state| name.set(state.function_of(function)?.name.as_ptr()))
 }
 
 const MAX_DYNAMIC_SHARED: c_int = 8;
@@ -84,7 +83,7 @@ const CARVEOUT: c_int = 9;
 
 #[unsafe(no_mangle)]
 extern "C" fn cuFuncGetAttribute(value: Out<c_int>, attribute: c_int, function: usize) -> c_int {
-    call_in_context("cuFuncGetAttribute", |state, _| {
+    call("cuFuncGetAttribute", |state| {
         let function = state.functions.get(&function).ok_or(Status::InvalidHandle)?;
         let device = &state.gpu.config().device;
         let kernel = &function.kernel;
@@ -111,7 +110,7 @@ extern "C" fn cuFuncGetAttribute(value: Out<c_int>, attribute: c_int, function: 
 
 #[unsafe(no_mangle)]
 extern "C" fn cuFuncSetAttribute(function: usize, attribute: c_int, value: c_int) -> c_int {
-    call_in_context("cuFuncSetAttribute", |state, _| {
+    call("cuFuncSetAttribute", |state| {
         let limit = state.gpu.config().device.shared_per_block_optin;
         let function = state.function_of(function)?;
         match attribute {
@@ -132,7 +131,7 @@ extern "C" fn cuFuncSetAttribute(function: usize, attribute: c_int, value: c_int
 /// How shared memory and L1 share their storage changes no result.
 #[unsafe(no_mangle)]
 extern "C" fn cuFuncSetCacheConfig(function: usize, _configuration: c_int) -> c_int {
-    call_in_context("cuFuncSetCacheConfig", |state, _| state.function_of(function).map(|_| ()))
+    call("cuFuncSetCacheConfig", |state| state.function_of(function).map(|_| ()))
 }
 
 #[unsafe(no_mangle)]
