@@ -199,6 +199,7 @@ pub(crate) type CompareFn = fn(&Registers, Slot, Slot) -> u32;
 /// `lane_fn!(u32 = |a: u32, b: u32| a & b)`.
 macro_rules! lane_fn {
     ($out:ty = |$($name:ident : $kind:ty),+| $value:expr) => {{
+        #[allow(unused_braces, reason = "the body of a function may be a block")]
         fn run(
             registers: &mut $crate::registers::Registers,
             slots: &[$crate::registers::Slot; 4],

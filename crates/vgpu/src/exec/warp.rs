@@ -19,7 +19,10 @@ enum Wait {
     /// For other lanes at a `.sync` instruction.
     Lanes,
     /// For a CTA barrier to leave a generation.
-    Barrier { id: usize, generation: u64 },
+    Barrier {
+        id: usize,
+        generation: u64,
+    },
 }
 
 /// Lanes at one instruction.
