@@ -50,6 +50,7 @@ mod gpu;
 mod kernel;
 mod limits;
 mod memory;
+pub mod model;
 mod numeric;
 mod program;
 mod ptx;

@@ -87,7 +87,8 @@ impl Registers {
     #[inline]
     pub(crate) fn set_lane(&mut self, slot: Slot, wide: bool, lane: usize, value: u64) {
         if wide {
-            self.set_wide(slot, 1 << lane, &[value; LANES]);
+            let block = &mut self.blocks[slot as usize + lane / 16];
+            block[lane % 16] = value;
         } else {
             self.narrow_mut(slot)[lane] = value as u32;
         }

@@ -94,7 +94,7 @@ impl Block<'_> {
         if self.env.config.counters {
             let operations = 2 * 16 * 8 * op.k as u64;
             self.counters.tensor_operations += operations;
-            if op.a_format.bits() == 8 {
+            if matches!(op.a_format, Element::S8 | Element::U8) {
                 self.counters.tensor_operations_8bit += operations;
             }
         }

@@ -28,7 +28,7 @@ fn warp(body: &str, input: [u32; 32]) -> [u32; 32] {
 }
 
 fn numbers() -> [u32; 32] {
-    std::array::from_fn(|lane| (lane as u32 * 0x9e37_79b9) >> 3)
+    std::array::from_fn(|lane| (lane as u32).wrapping_mul(0x9e37_79b9) >> 3)
 }
 
 #[test]

@@ -185,12 +185,11 @@ impl Form {
         for (index, (name, ty)) in ["%a", "%b", "%c", "%e"].iter().zip(&self.sources).enumerate() {
             text += &format!("ld.global.b{} {name}, [%in + {}];\n", ty.bits(), 8 * index);
         }
-        match &self.body {
-            Some(body) => text += body,
-            None => {
-                let names = ["%a", "%b", "%c", "%e"][..self.sources.len()].join(", ");
-                text += &format!("{} %o, {names}{};\n", self.opcode, self.tail);
-            }
+        if let Some(body) = &self.body {
+            text += body;
+        } else {
+            let names = ["%a", "%b", "%c", "%e"][..self.sources.len()].join(", ");
+            text += &format!("{} %o, {names}{};\n", self.opcode, self.tail);
         }
         text += &format!("st.global.b{} [%out], %o;\nexit;\n}}\n", self.result.bits());
         text

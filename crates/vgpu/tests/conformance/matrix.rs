@@ -329,7 +329,7 @@ fn matrices_move_both_ways() {
                 text += &format!("st.global.b32 [%out + {}], %a{i};\n", 4 * i);
             }
             text += "exit;\n}}\n";
-            let input: Vec<u32> = (0..128).map(|i| 2 * i | (2 * i + 1) << 16).collect();
+            let input: Vec<u32> = (0..128).map(|i| (2 * i) | ((2 * i + 1) << 16)).collect();
             let output = run(Numeric::Plain, &text, &input, 32 * count);
             for lane in 0..32u32 {
                 for i in 0..count as u32 {

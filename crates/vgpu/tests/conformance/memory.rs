@@ -136,6 +136,5 @@ fn atomics() {
             .to_vec(),
     );
     forms.push(form);
-    let _ = U16;
     check(&forms);
 }

@@ -131,7 +131,9 @@ pub(crate) fn histogram(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host)
     let fault = run(gpu, module, kernel, &Launch::new([3, 1, 1], [96, 1, 1]), &buffer);
     judged(gpu, (counts, 256), fault, || {
         let mut expected = [0u32; 64];
-        x.iter().for_each(|&v| expected[usize::from(v & 63)] += 1);
+        for &v in &x {
+            expected[usize::from(v & 63)] += 1;
+        }
         download::<u32>(gpu, counts, 64) == expected
     })
 }

@@ -1,5 +1,16 @@
 //! Seeded faults: each is found by the check named for it, in every schedule; the kernels
 //! without a fault give the right result and no report in any.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::format_collect,
+    clippy::redundant_closure_for_method_calls,
+    reason = "helpers of tests; results are compared exactly, and PTX is text"
+)]
 
 mod cases;
 #[path = "../support/mod.rs"]
