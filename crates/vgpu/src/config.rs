@@ -132,9 +132,7 @@ impl Schedule {
                 all.push(Self { order, copies });
             }
         }
-        all.extend(
-            (0..seeds).map(|s| Self { order: Order::Random(s), copies: Copies::Random(s) }),
-        );
+        all.extend((0..seeds).map(|s| Self { order: Order::Random(s), copies: Copies::Random(s) }));
         all
     }
 }

@@ -100,7 +100,7 @@ pub struct Counters {
     pub divergent_instructions: u64,
     /// Floating-point or integer operations of tensor products (two per multiply-add).
     pub tensor_operations: u64,
-    /// Those of `tensor_operations` whose inputs have 8 bits.
+    /// Those of `tensor_operations` on 8-bit integers.
     pub tensor_operations_8bit: u64,
     /// Global memory; units are 32-byte sectors.
     pub global: SpaceTraffic,

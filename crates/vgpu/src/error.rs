@@ -109,7 +109,10 @@ impl FaultKind {
     pub fn hardware_reports(self) -> bool {
         matches!(
             self,
-            Self::LaunchLimit | Self::OutOfBounds | Self::Misaligned | Self::WriteToConstant
+            Self::LaunchLimit
+                | Self::OutOfBounds
+                | Self::Misaligned
+                | Self::WriteToConstant
                 | Self::Trap
         )
     }

@@ -63,10 +63,8 @@ impl Gpu {
     /// # Errors
     /// [`MemoryError::Reserve`].
     pub fn new(config: Config) -> Result<Self, MemoryError> {
-        let memory = Arc::new(Memory::new(
-            config.device.memory_bytes,
-            config.checks.uninitialised,
-        )?);
+        let memory =
+            Arc::new(Memory::new(config.device.memory_bytes, config.checks.uninitialised)?);
         Ok(Self { config, memory })
     }
 
@@ -141,9 +139,6 @@ impl Gpu {
                 message,
             })?;
         let counters = crate::exec::run(&self.config, &self.memory, program, launch, params)?;
-        Ok(Report {
-            counters: self.config.counters.then_some(counters),
-            resident_blocks: resident,
-        })
+        Ok(Report { counters: self.config.counters.then_some(counters), resident_blocks: resident })
     }
 }

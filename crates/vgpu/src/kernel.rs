@@ -137,14 +137,13 @@ impl LoadedModule {
     /// [`PtxError`] if there is no such kernel, or at an instruction that is not supported.
     pub fn kernel(&self, name: &str) -> Result<Kernel, PtxError> {
         let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
-        let program = match decoded.get(name) {
-            Some(program) => Arc::clone(program),
-            None => {
-                let program =
-                    Arc::new(crate::decode::kernel(&self.module, name, &self.variables.by_name)?);
-                decoded.insert(name.to_owned(), Arc::clone(&program));
-                program
-            }
+        let program = if let Some(program) = decoded.get(name) {
+            Arc::clone(program)
+        } else {
+            let variables = &self.variables.by_name;
+            let program = Arc::new(crate::decode::kernel(&self.module, name, variables)?);
+            decoded.insert(name.to_owned(), Arc::clone(&program));
+            program
         };
         Ok(Kernel { program, _variables: Arc::clone(&self.variables) })
     }

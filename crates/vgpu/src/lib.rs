@@ -35,6 +35,10 @@
 //! assert_eq!(u32::from_le_bytes(word), 14);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![allow(
+    clippy::result_large_err,
+    reason = "a launch fails once, and its caller wants the whole fault"
+)]
 
 mod check;
 mod config;
@@ -46,6 +50,7 @@ mod gpu;
 mod kernel;
 mod limits;
 mod memory;
+pub mod model;
 mod numeric;
 mod program;
 mod ptx;

@@ -102,9 +102,8 @@ fn resident_blocks(
 ) -> Result<u32, String> {
     let warps = threads.div_ceil(32);
     let by_threads = device.max_threads_per_multiprocessor / (warps * 32);
-    let shared = program.static_shared
-        + launch.dynamic_shared_bytes
-        + device.shared_reserved_per_block;
+    let shared =
+        program.static_shared + launch.dynamic_shared_bytes + device.shared_reserved_per_block;
     let by_shared = device.shared_per_multiprocessor / shared;
     let mut resident = by_threads.min(by_shared).min(device.max_blocks_per_multiprocessor);
     if let Some(registers) = launch.registers_per_thread.or(program.bounds.max_registers) {

@@ -87,7 +87,8 @@ impl Registers {
     #[inline]
     pub(crate) fn set_lane(&mut self, slot: Slot, wide: bool, lane: usize, value: u64) {
         if wide {
-            self.set_wide(slot, 1 << lane, &[value; LANES]);
+            let block = &mut self.blocks[slot as usize + lane / 16];
+            block[lane % 16] = value;
         } else {
             self.narrow_mut(slot)[lane] = value as u32;
         }
@@ -199,6 +200,7 @@ pub(crate) type CompareFn = fn(&Registers, Slot, Slot) -> u32;
 /// `lane_fn!(u32 = |a: u32, b: u32| a & b)`.
 macro_rules! lane_fn {
     ($out:ty = |$($name:ident : $kind:ty),+| $value:expr) => {{
+        #[allow(unused_braces, reason = "the body of a function may be a block")]
         fn run(
             registers: &mut $crate::registers::Registers,
             slots: &[$crate::registers::Slot; 4],

@@ -1,6 +1,6 @@
 //! Reproducible choices.
 
-/// A pseudo-random sequence (SplitMix64: G. Steele, D. Lea and C. Flood, 2014).
+/// A pseudo-random sequence (`SplitMix64`: G. Steele, D. Lea and C. Flood, 2014).
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 

@@ -1,4 +1,4 @@
-//! Races in shared memory, by what happens before what (the idea of FastTrack: C. Flanagan and
+//! Races in shared memory, by what happens before what (the idea of `FastTrack`: C. Flanagan and
 //! S. Freund, 2009): each byte remembers its last write and the reads since.
 
 use super::clock::Clocks;
@@ -89,7 +89,8 @@ impl SharedRaces {
     pub(crate) fn access(&mut self, thread: usize, touch: Access) -> Option<Conflict> {
         let (start, end) = (touch.address as usize, touch.address as usize + touch.bytes as usize);
         for index in start / 4..end.div_ceil(4) {
-            let (low, high) = (start.max(4 * index) - 4 * index, end.min(4 * index + 4) - 4 * index);
+            let (low, high) =
+                (start.max(4 * index) - 4 * index, end.min(4 * index + 4) - 4 * index);
             let bytes = (0xf_u8 >> (4 - (high - low))) << low;
             let word = &mut self.words[index];
             if let Some(found) = conflict(word, &self.clocks, thread, bytes, touch.usage) {

@@ -116,9 +116,26 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
 
 fn fence(r: &Reader<'_, '_>) -> Decoded {
     r.allow(&[
-        "cta", "cluster", "gpu", "sys", "gl", "sc", "acq_rel", "acquire", "release", "proxy",
-        "async", "async::generic", "async::global", "async::shared::cta", "global", "shared::cta",
-        "mbarrier_init", "alias", "async.global", "async.shared::cta",
+        "cta",
+        "cluster",
+        "gpu",
+        "sys",
+        "gl",
+        "sc",
+        "acq_rel",
+        "acquire",
+        "release",
+        "proxy",
+        "async",
+        "async::generic",
+        "async::global",
+        "async::shared::cta",
+        "global",
+        "shared::cta",
+        "mbarrier_init",
+        "alias",
+        "async.global",
+        "async.shared::cta",
     ])?;
     let kind = if r.has("mbarrier_init") {
         FenceKind::MbarrierInit

@@ -48,8 +48,7 @@ fn mov(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
         let part_bits = kind.bytes() * 8 / parts.len() as u32;
         let part = part_type(part_bits).ok_or_else(|| r.error("no such number of parts"))?;
         let value = r.moved(&source, kind)?;
-        let parts =
-            parts.iter().map(|p| r.target(p, part.is_wide())).collect::<Result<_, _>>()?;
+        let parts = parts.iter().map(|p| r.target(p, part.is_wide())).collect::<Result<_, _>>()?;
         return Ok(Op::Unpack { parts, part_bits, wide, value });
     }
     let result = r.result(0, wide)?;
@@ -127,7 +126,18 @@ fn integer_rounding(r: &Reader<'_, '_>) -> Option<IntegerRounding> {
 
 fn convert(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     r.allow(&[
-        "rn", "rna", "rz", "rm", "rp", "rni", "rzi", "rmi", "rpi", "ftz", "sat", "satfinite",
+        "rn",
+        "rna",
+        "rz",
+        "rm",
+        "rp",
+        "rni",
+        "rzi",
+        "rmi",
+        "rpi",
+        "ftz",
+        "sat",
+        "satfinite",
         "relu",
     ])?;
     let &[to, from] = r.types.as_slice() else { return Err(r.error("two types expected")) };
@@ -213,22 +223,30 @@ fn common(conversion: &Conversion, wide_source: bool, register: Type) -> Option<
         (U16, U32, false, false) if register.bytes() == 2 => lane_fn!(u32 = |a: u32| a & 0xffff),
         (F32, S32, false, false) => lane_fn!(f32 = |a: i32| a as f32),
         (F32, U32, false, false) => lane_fn!(f32 = |a: u32| a as f32),
-        (F32, Bf16, false, false) => lane_fn!(u32 = |a: u32| {
-            let code = a << 16;
-            if code & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { code }
-        }),
-        (F32, F16, false, false) => lane_fn!(u32 = |a: u32| {
-            let value = half::f16::from_bits(a as u16).to_f32();
-            if value.is_nan() { 0x7fff_ffff } else { value.to_bits() }
-        }),
-        (F16, F32, false, false) => lane_fn!(u32 = |a: f32| {
-            if a.is_nan() { 0x7fff } else { u32::from(half::f16::from_f32(a).to_bits()) }
-        }),
-        (Bf16, F32, false, false) => lane_fn!(u32 = |a: f32| {
-            let code = a.to_bits();
-            let rounded = code.wrapping_add(0x7fff + (code >> 16 & 1)) >> 16;
-            if a.is_nan() { 0x7fff } else { rounded }
-        }),
+        (F32, Bf16, false, false) => lane_fn!(
+            u32 = |a: u32| {
+                let code = a << 16;
+                if code & 0x7fff_ffff > 0x7f80_0000 { 0x7fff_ffff } else { code }
+            }
+        ),
+        (F32, F16, false, false) => lane_fn!(
+            u32 = |a: u32| {
+                let value = half::f16::from_bits(a as u16).to_f32();
+                if value.is_nan() { 0x7fff_ffff } else { value.to_bits() }
+            }
+        ),
+        (F16, F32, false, false) => lane_fn!(
+            u32 = |a: f32| {
+                if a.is_nan() { 0x7fff } else { u32::from(half::f16::from_f32(a).to_bits()) }
+            }
+        ),
+        (Bf16, F32, false, false) => lane_fn!(
+            u32 = |a: f32| {
+                let code = a.to_bits();
+                let rounded = code.wrapping_add(0x7fff + (code >> 16 & 1)) >> 16;
+                if a.is_nan() { 0x7fff } else { rounded }
+            }
+        ),
         _ => return None,
     })
 }

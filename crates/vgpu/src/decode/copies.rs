@@ -21,8 +21,19 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 
 fn copy(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     r.allow(&[
-        "async", "ca", "cg", "shared", "shared::cta", "global", "L2::64B", "L2::128B", "L2::256B",
-        "L2::cache_hint", "commit_group", "wait_group", "wait_all",
+        "async",
+        "ca",
+        "cg",
+        "shared",
+        "shared::cta",
+        "global",
+        "L2::64B",
+        "L2::128B",
+        "L2::256B",
+        "L2::cache_hint",
+        "commit_group",
+        "wait_group",
+        "wait_all",
     ])?;
     if r.has("commit_group") {
         return Ok(Op::CommitCopies);
@@ -74,14 +85,23 @@ fn bulk(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
         return Ok(Op::WaitBulk { pending: r.immediate(0)? as u32 });
     }
     r.allow(&[
-        "async", "bulk", "shared::cta", "shared::cluster", "global", "mbarrier::complete_tx::bytes",
-        "bulk_group", "L2::cache_hint", "prefetch", "L2",
+        "async",
+        "bulk",
+        "shared::cta",
+        "shared::cluster",
+        "global",
+        "mbarrier::complete_tx::bytes",
+        "bulk_group",
+        "L2::cache_hint",
+        "prefetch",
+        "L2",
     ])?;
     if r.has("prefetch") {
         return Ok(Op::Hint);
     }
     // The second word of the pair of spaces is the source.
-    let spaces: Vec<_> = r.parts.iter().filter(|p| p.starts_with("shared") || **p == "global").collect();
+    let spaces: Vec<_> =
+        r.parts.iter().filter(|p| p.starts_with("shared") || **p == "global").collect();
     let to_shared = match spaces.as_slice() {
         [to, from] if to.starts_with("shared") && **from == "global" => true,
         [to, from] if **to == "global" && **from == "shared::cta" => false,
@@ -105,14 +125,23 @@ const SCOPE: [&str; 9] =
 fn mbarrier(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     let mut known = SCOPE.to_vec();
     known.extend([
-        "init", "inval", "arrive", "arrive_drop", "expect_tx", "complete_tx", "test_wait",
-        "try_wait", "pending_count", "noComplete",
+        "init",
+        "inval",
+        "arrive",
+        "arrive_drop",
+        "expect_tx",
+        "complete_tx",
+        "test_wait",
+        "try_wait",
+        "pending_count",
+        "noComplete",
     ]);
     r.allow(&known)?;
     let space = space(r)?;
     let name = r.parts[1];
     if name == "pending_count" {
-        let kind = MbarrierKind::PendingCount { state: r.source(1, B64)?, result: r.result(0, false)? };
+        let kind =
+            MbarrierKind::PendingCount { state: r.source(1, B64)?, result: r.result(0, false)? };
         let address = crate::program::Address { base: None, wide: true, offset: 0 };
         return Ok(Op::Mbarrier(Mbarrier { kind, space: Space::Shared, address }));
     }

@@ -94,7 +94,7 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
         (_, F64) => Double,
         _ => Float,
     };
-    Ok(Some((plain(&instruction, slots), class)))
+    Ok(Some((plain(instruction, slots), class)))
 }
 
 #[inline]
@@ -103,7 +103,7 @@ fn bits(value: f32) -> u32 {
 }
 
 /// The vectorised form of the commonest instructions, else the general one.
-fn plain(instruction: &FloatInstruction, slots: [Slot; 4]) -> Op {
+fn plain(instruction: FloatInstruction, slots: [Slot; 4]) -> Op {
     let simple = instruction.rounding == Rounding::NearestEven
         && !instruction.flush
         && !instruction.saturate
@@ -114,16 +114,14 @@ fn plain(instruction: &FloatInstruction, slots: [Slot; 4]) -> Op {
         (FloatOp::Sub, F32) => Some(lane_fn!(u32 = |a: f32, b: f32| bits(a - b))),
         (FloatOp::Mul, F32) => Some(lane_fn!(u32 = |a: f32, b: f32| bits(a * b))),
         (FloatOp::Div, F32) => Some(lane_fn!(u32 = |a: f32, b: f32| bits(a / b))),
-        (FloatOp::Fma, F32) => {
-            Some(lane_fn!(u32 = |a: f32, b: f32, c: f32| bits(a.mul_add(b, c))))
-        }
+        (FloatOp::Fma, F32) => Some(lane_fn!(u32 = |a: f32, b: f32, c: f32| bits(a.mul_add(b, c)))),
         (FloatOp::Neg, F32) => Some(lane_fn!(u32 = |a: u32| a ^ 0x8000_0000)),
         (FloatOp::Abs, F32) => Some(lane_fn!(u32 = |a: u32| a & 0x7fff_ffff)),
         _ => None,
     };
     match run {
         Some(run) => Op::Lanes(run, slots),
-        None => Op::Float(*instruction, slots),
+        None => Op::Float(instruction, slots),
     }
 }
 
@@ -187,11 +185,12 @@ fn approximation(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxEr
     Ok((Op::Approximate(run, slots, accuracy), Special))
 }
 
+const SIGN: u64 = 1 << 63;
+
 /// The sign of the first source with the magnitude of the second.
 fn copy_sign(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
     r.allow(&[])?;
     r.expect_count(3..=3)?;
-    const SIGN: u64 = 1 << 63;
     let kind = r.kind()?;
     let run = match kind {
         F32 => lane_fn!(u32 = |a: u32, b: u32| a & 0x8000_0000 | b & 0x7fff_ffff),

@@ -107,7 +107,7 @@ impl Layout {
         module: &ast::Module,
         functions: &[Function<'_>],
         parameters: &[Parameter],
-    ) -> Result<Self, PtxError> {
+    ) -> Self {
         let mut layout = Self {
             static_shared: 0,
             local_bytes: 0,
@@ -142,7 +142,7 @@ impl Layout {
         for variable in dynamic {
             layout.module_shared.insert(variable.name.clone(), layout.static_shared);
         }
-        Ok(layout)
+        layout
     }
 
     pub(super) fn enter(&mut self, function: &Function<'_>, start: u32, return_to: Slot) {

@@ -4,7 +4,8 @@ use super::Decoded;
 use super::reader::Reader;
 use crate::counters::InstructionClass::{Shared, Tensor};
 use crate::error::PtxError;
-use crate::program::{Element, MatrixMove, Mma, Op};
+use crate::program::Element::{self, Bf16, E4m3, E5m2, F16, F64, S8, Tf32, U8};
+use crate::program::{MatrixMove, Mma, Op};
 use crate::ptx::types::Type;
 use crate::registers::Slot;
 
@@ -30,9 +31,19 @@ fn element(kind: Type) -> Option<Element> {
     })
 }
 
-/// Shapes that `ptxas` accepts for sm_110 and for which kernels exist: all have m = 16, n = 8.
+/// Shapes that `ptxas` accepts for `sm_110` and for which kernels exist: all have m = 16, n = 8.
 fn mma(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "aligned", "m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32", "row", "col", "satfinite"])?;
+    r.allow(&[
+        "sync",
+        "aligned",
+        "m16n8k4",
+        "m16n8k8",
+        "m16n8k16",
+        "m16n8k32",
+        "row",
+        "col",
+        "satfinite",
+    ])?;
     if !r.has("row") || !r.has("col") || !r.has("aligned") {
         return Err(r.error(".sync.aligned and .row.col expected"));
     }
@@ -41,7 +52,6 @@ fn mma(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     let &[d, a, b, c] = r.types.as_slice() else { return Err(r.error("four types expected")) };
     let formats = element(a).zip(element(b));
     let (a_format, b_format) = formats.ok_or_else(|| r.error("no such element type"))?;
-    use Element::{Bf16, E4m3, E5m2, F16, F64, S8, Tf32, U8};
     let known = match (a_format, b_format, k) {
         (F16, F16, 8 | 16) | (E4m3 | E5m2, E4m3 | E5m2, 16 | 32) => {
             d == c && matches!(d, Type::F16 | Type::F32)

@@ -10,9 +10,27 @@ use crate::ptx::types::Type;
 
 /// Words that say how long data should stay in which cache. They change no result.
 const CACHE_HINTS: [&str; 21] = [
-    "ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc", "L1::evict_normal", "L1::evict_unchanged",
-    "L1::evict_first", "L1::evict_last", "L1::no_allocate", "L2::evict_normal", "L2::evict_first",
-    "L2::evict_last", "L2::cache_hint", "L2::64B", "L2::128B", "L2::256B", "unified",
+    "ca",
+    "cg",
+    "cs",
+    "lu",
+    "cv",
+    "wb",
+    "wt",
+    "nc",
+    "L1::evict_normal",
+    "L1::evict_unchanged",
+    "L1::evict_first",
+    "L1::evict_last",
+    "L1::no_allocate",
+    "L2::evict_normal",
+    "L2::evict_first",
+    "L2::evict_last",
+    "L2::cache_hint",
+    "L2::64B",
+    "L2::128B",
+    "L2::256B",
+    "unified",
 ];
 
 const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];
@@ -74,8 +92,23 @@ fn access_modifiers(r: &Reader<'_, '_>) -> Result<(), PtxError> {
     let mut known = CACHE_HINTS.to_vec();
     known.extend(SCOPES);
     known.extend([
-        "global", "const", "shared", "shared::cta", "local", "param", "param::entry", "param::func",
-        "v2", "v4", "v8", "weak", "relaxed", "acquire", "release", "volatile", "mmio",
+        "global",
+        "const",
+        "shared",
+        "shared::cta",
+        "local",
+        "param",
+        "param::entry",
+        "param::func",
+        "v2",
+        "v4",
+        "v8",
+        "weak",
+        "relaxed",
+        "acquire",
+        "release",
+        "volatile",
+        "mmio",
     ]);
     r.allow(&known)
 }
@@ -171,8 +204,28 @@ fn atomic(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
     let mut known = CACHE_HINTS.to_vec();
     known.extend(SCOPES);
     known.extend([
-        "global", "shared", "shared::cta", "add", "min", "max", "and", "or", "xor", "exch", "cas",
-        "inc", "dec", "noftz", "relaxed", "acquire", "release", "acq_rel", "v2", "v4", "v8", "rn",
+        "global",
+        "shared",
+        "shared::cta",
+        "add",
+        "min",
+        "max",
+        "and",
+        "or",
+        "xor",
+        "exch",
+        "cas",
+        "inc",
+        "dec",
+        "noftz",
+        "relaxed",
+        "acquire",
+        "release",
+        "acq_rel",
+        "v2",
+        "v4",
+        "v8",
+        "rn",
     ]);
     r.allow(&known)?;
     let (value, kind) = (r.kind()?, atomic_kind(r)?);
@@ -213,14 +266,12 @@ fn atomic(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
 fn supported(kind: AtomicKind, value: Type) -> bool {
     use Type::{B32, B64, Bf16, Bf16x2, F16, F16x2, F32, F64, S32, S64, U32, U64};
     match kind {
-        AtomicKind::Add => matches!(
-            value,
-            U32 | S32 | U64 | S64 | F32 | F64 | F16 | Bf16 | F16x2 | Bf16x2
-        ),
-        AtomicKind::Min | AtomicKind::Max => matches!(
-            value,
-            U32 | S32 | U64 | S64 | F16 | Bf16 | F16x2 | Bf16x2
-        ),
+        AtomicKind::Add => {
+            matches!(value, U32 | S32 | U64 | S64 | F32 | F64 | F16 | Bf16 | F16x2 | Bf16x2)
+        }
+        AtomicKind::Min | AtomicKind::Max => {
+            matches!(value, U32 | S32 | U64 | S64 | F16 | Bf16 | F16x2 | Bf16x2)
+        }
         AtomicKind::And | AtomicKind::Or | AtomicKind::Xor | AtomicKind::Exchange => {
             matches!(value, B32 | B64)
         }

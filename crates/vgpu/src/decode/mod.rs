@@ -90,7 +90,7 @@ pub(crate) fn kernel(
         .ok_or_else(|| PtxError::new(0, format!("the module has no kernel {name}")))?;
     let functions = layout::reachable(module, entry)?;
     let (parameters, parameter_bytes) = parameters(entry);
-    let layout = Layout::new(module, &functions, &parameters)?;
+    let layout = Layout::new(module, &functions, &parameters);
     let mut decoder = Decoder {
         globals,
         layout,

@@ -86,7 +86,10 @@ impl<'r, 'm> Reader<'r, 'm> {
         self.instruction.operands.len()
     }
 
-    pub(super) fn expect_count(&self, counts: std::ops::RangeInclusive<usize>) -> Result<(), PtxError> {
+    pub(super) fn expect_count(
+        &self,
+        counts: std::ops::RangeInclusive<usize>,
+    ) -> Result<(), PtxError> {
         if counts.contains(&self.count()) {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use super::Decoded;
 use super::reader::Reader;
 use crate::counters::InstructionClass::Warp;
 use crate::error::PtxError;
-use crate::program::{Op, ReduceKind, Shuffle, ShuffleMode, VoteKind};
+use crate::program::{MatchKind, Op, ReduceKind, Shuffle, ShuffleMode, VoteKind};
 use crate::ptx::ast::Operand;
 use crate::ptx::types::Type::{B32, B64, S32, U32};
 
@@ -84,14 +84,16 @@ fn matching(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     r.expect_count(3..=3)?;
     let kind = r.kind()?;
     let wide = kind == B64;
-    let (result, all) = match r.operand(0)?.clone() {
+    let (result, predicate) = match r.operand(0)?.clone() {
         Operand::Pair(value, predicate) => {
-            (r.target(&value, false)?, Some(r.predicate_target(&predicate)?))
+            (r.target(&value, false)?, r.predicate_target(&predicate)?)
         }
-        other => (r.target(&other, false)?, r.has("all").then_some(None)),
+        other => (r.target(&other, false)?, None),
     };
+    let kind_of_match = if r.has("all") { MatchKind::All(predicate) } else { MatchKind::Any };
     let result = result.ok_or_else(|| r.error("a register expected"))?;
-    Ok(Op::Match { all, wide, result, value: r.source(1, kind)?, mask: r.source(2, B32)? })
+    let (value, mask) = (r.source(1, kind)?, r.source(2, B32)?);
+    Ok(Op::Match { kind: kind_of_match, wide, result, value, mask })
 }
 
 fn reduce(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {

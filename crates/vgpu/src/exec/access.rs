@@ -231,7 +231,8 @@ impl Block<'_> {
         let checks = self.env.config.checks;
         if checks.any()
             && usage != Use::Mbarrier
-            && let Some((&start, _)) = self.mbarriers.range(..(at + bytes as usize) as u32).next_back()
+            && let Some((&start, _)) =
+                self.mbarriers.range(..(at + bytes as usize) as u32).next_back()
             && (start as usize) + 8 > at
         {
             let text = "an ordinary access to an mbarrier";

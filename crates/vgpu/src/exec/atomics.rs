@@ -73,7 +73,8 @@ impl Block<'_> {
                     return trouble(FaultKind::Uninitialised, lane, Some(address), text);
                 }
                 let new = warp.registers.lane(operand, wide, lane);
-                let compare = atomic.compare.map_or(0, |slot| warp.registers.lane(slot, wide, lane));
+                let compare =
+                    atomic.compare.map_or(0, |slot| warp.registers.lane(slot, wide, lane));
                 let change = |old| combine(atomic.kind, atomic.value, old, new, compare);
                 let old = if let Place::Global(at) = part {
                     self.env.memory.arena().update(at, size, change)

@@ -151,8 +151,7 @@ impl<'e> Block<'e> {
             }
             // In a random order, a round may miss the one warp that can go on.
             if !progressed && (polled || matches!(order, Order::Random(_))) {
-                self.deliver_late_copies()
-                    .map_err(|trouble| self.fault(*trouble, &warps[0]))?;
+                self.deliver_late_copies();
                 self.idle_rounds += 1;
                 if self.idle_rounds > IDLE_ROUNDS {
                     return Err(self.stuck(warps, "no thread can proceed"));
@@ -196,9 +195,9 @@ impl<'e> Block<'e> {
     fn fault(&self, trouble: Trouble, warp: &Warp) -> Box<Fault> {
         let program = self.env.program;
         let instruction = program.code.get(self.pc as usize);
-        let source = instruction.and_then(|i| i.source).and_then(|(file, line)| {
-            program.files.get(&file).map(|name| (name.clone(), line))
-        });
+        let source = instruction
+            .and_then(|i| i.source)
+            .and_then(|(file, line)| program.files.get(&file).map(|name| (name.clone(), line)));
         let [width, height, _] = self.env.launch.block;
         let thread = warp.index * 32 + trouble.lane as u32;
         Box::new(Fault {

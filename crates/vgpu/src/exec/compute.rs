@@ -28,18 +28,18 @@ impl Block<'_> {
             Op::MatrixMove(matrix) => self.matrix_move(warp, matrix)?,
             Op::CopyAsync(copy) => self.copy_async(warp, copy, active)?,
             Op::CommitCopies => warp.copies.commit(active),
-            Op::WaitCopies { pending } => self.wait_copies(warp, *pending, active)?,
+            Op::WaitCopies { pending } => self.wait_copies(warp, *pending, active),
             Op::CopyBulk(copy) => self.copy_bulk(warp, copy, active)?,
-            Op::CommitBulk => self.commit_bulk(warp, active),
-            Op::WaitBulk { pending } => self.wait_bulk(warp, *pending, active)?,
+            Op::CommitBulk => warp.copies.commit_bulk(active),
+            Op::WaitBulk { pending } => self.wait_bulk(warp, *pending, active),
             Op::Mbarrier(mbarrier) => return self.mbarrier(warp, mbarrier, active),
             Op::Atomic(atomic) => self.atomic(warp, atomic, active)?,
             Op::Shuffle(shuffle) => self.shuffle(warp, shuffle, active)?,
             Op::Vote { kind, predicate, mask } => {
                 super::exchange::vote(warp, *kind, *predicate, *mask, active);
             }
-            Op::Match { all, wide, result, value, mask } => {
-                super::exchange::matching(warp, (*all, *wide), [*result, *value, *mask], active);
+            Op::Match { kind, wide, result, value, mask } => {
+                super::exchange::matching(warp, *kind, *wide, [*result, *value, *mask], active);
             }
             Op::Reduce { kind, result, value, mask } => {
                 super::exchange::reduce(warp, *kind, [*result, *value, *mask], active);
@@ -80,9 +80,9 @@ impl Block<'_> {
                     self.perturb(warp, slots[0], *accuracy, seed, active);
                 }
             }
-            Op::Float(instruction, slots) => run_float(warp, instruction, slots, active),
+            Op::Float(instruction, slots) => run_float(warp, *instruction, slots, active),
             Op::MixedFloat { instruction, small, narrow, slots } => {
-                run_mixed(warp, instruction, (*small, *narrow), slots, active);
+                run_mixed(warp, *instruction, (*small, *narrow), slots, active);
             }
             Op::Convert(conversion, from_wide, to_wide, slots) => {
                 for lane in lanes(active) {
@@ -93,8 +93,10 @@ impl Block<'_> {
                 }
             }
             Op::SetCompare(compare, result, one) => {
-                let holds = combined(warp, compare, (compare.run)(&warp.registers, compare.a, compare.b));
-                let values = std::array::from_fn(|lane| if holds >> lane & 1 == 1 { *one } else { 0 });
+                let holds =
+                    combined(warp, compare, (compare.run)(&warp.registers, compare.a, compare.b));
+                let values =
+                    std::array::from_fn(|lane| if holds >> lane & 1 == 1 { *one } else { 0 });
                 warp.registers.set_narrow(*result, active, &values);
             }
             Op::Select { wide, result, a, b, predicate } => {
@@ -115,7 +117,8 @@ impl Block<'_> {
                     let read = |slot, wide| warp.registers.lane(slot, wide, lane);
                     let width = if *wide { 64 } else { 32 };
                     let (position, length) = (read(*position, false), read(*length, false));
-                    let value = insert(read(*field, *wide), read(*base, *wide), position, length, width);
+                    let value =
+                        insert(read(*field, *wide), read(*base, *wide), position, length, width);
                     warp.registers.set_lane(*result, *wide, lane, value);
                 }
             }
@@ -245,7 +248,7 @@ fn run_compare(warp: &mut Warp, compare: &Compare, active: u32) {
     }
 }
 
-fn run_float(warp: &mut Warp, instruction: &FloatInstruction, slots: &[Slot; 4], active: u32) {
+fn run_float(warp: &mut Warp, instruction: FloatInstruction, slots: &[Slot; 4], active: u32) {
     let wide = instruction.kind.is_wide();
     for lane in lanes(active) {
         let [a, b, c] = [1, 2, 3].map(|i| match slots[i] {
@@ -260,7 +263,7 @@ fn run_float(warp: &mut Warp, instruction: &FloatInstruction, slots: &[Slot; 4],
 
 fn run_mixed(
     warp: &mut Warp,
-    instruction: &FloatInstruction,
+    instruction: FloatInstruction,
     (small, narrow): (Type, usize),
     slots: &[Slot; 4],
     active: u32,
@@ -303,18 +306,18 @@ fn run_carry(warp: &mut Warp, carry: &Carry, active: u32) {
             0 => 0,
             slot => u128::from(warp.registers.lane(slot, carry.wide, lane)),
         });
-        let carried = u128::from(carry.carry_in && flag >> lane & 1 == 1);
+        let carried = u128::from(carry.adds_flag && flag >> lane & 1 == 1);
         let sum = match carry.kind {
             CarryKind::Add => a + b + carried,
             // The flag means a borrow.
             CarryKind::Subtract => a.wrapping_sub(b).wrapping_sub(carried),
-            CarryKind::MultiplyLow => (a * b & limit) + c + carried,
+            CarryKind::MultiplyLow => ((a * b) & limit) + c + carried,
             CarryKind::MultiplyHigh { signed } => high(a, b, carry.wide, signed) + c + carried,
         };
         out |= u32::from(sum > limit) << lane;
         warp.registers.set_lane(carry.slots[0], carry.wide, lane, sum as u64);
     }
-    if carry.carry_out {
+    if carry.sets_flag {
         warp.registers.set_predicate(CARRY, active, out);
     }
 }
@@ -324,10 +327,8 @@ fn high(a: u128, b: u128, wide: bool, signed: bool) -> u128 {
     u128::from(match (wide, signed) {
         (true, false) => high_u64(a, b),
         (true, true) => high_s64(a as i64, b as i64),
-        (false, false) => a * b >> 32,
-        (false, true) => {
-            u64::from((i64::from(a as i32) * i64::from(b as i32) >> 32) as u32)
-        }
+        (false, false) => (a * b) >> 32,
+        (false, true) => u64::from(((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
     })
 }
 

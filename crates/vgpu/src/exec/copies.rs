@@ -39,6 +39,12 @@ impl Copies {
             self.open[lane] += 1;
         }
     }
+
+    pub(super) fn commit_bulk(&mut self, active: u32) {
+        for lane in lanes(active) {
+            self.open_bulk[lane] += 1;
+        }
+    }
 }
 
 /// A bulk copy that has not been waited for.
@@ -145,31 +151,23 @@ impl Block<'_> {
     }
 
     /// `cp.async.wait_group` and `wait_all` (`None`).
-    pub(super) fn wait_copies(
-        &mut self,
-        warp: &mut Warp,
-        pending: Option<u32>,
-        active: u32,
-    ) -> Run<()> {
+    pub(super) fn wait_copies(&mut self, warp: &mut Warp, pending: Option<u32>, active: u32) {
         let open = warp.copies.open;
         let waits = |copy: &Pending| {
-            active >> copy.lane & 1 == 1
-                && pending.is_none_or(|n| copy.group + n < open[copy.lane])
+            active >> copy.lane & 1 == 1 && pending.is_none_or(|n| copy.group + n < open[copy.lane])
         };
         let (done, rest) = std::mem::take(&mut warp.copies.pending).into_iter().partition(waits);
         warp.copies.pending = rest;
         self.land(warp, done, None);
-        Ok(())
     }
 
     /// All earlier copies of a lane land; their bytes belong to the next phase of an mbarrier.
-    pub(super) fn land_copies(&mut self, warp: &mut Warp, lane: usize, mbarrier: u32) -> Run<()> {
+    pub(super) fn land_copies(&mut self, warp: &mut Warp, lane: usize, mbarrier: u32) {
         let (done, rest) =
             std::mem::take(&mut warp.copies.pending).into_iter().partition(|c| c.lane == lane);
         warp.copies.pending = rest;
         let history = self.next_phase(mbarrier);
         self.land(warp, done, Some(history));
-        Ok(())
     }
 
     fn land(&mut self, warp: &Warp, copies: Vec<Pending>, phase: Option<(usize, u64)>) {
@@ -190,8 +188,11 @@ impl Block<'_> {
             let bytes = warp.registers.narrow(op.bytes)[lane];
             let (shared, global) =
                 if op.mbarrier.is_some() { (to[lane], from[lane]) } else { (from[lane], to[lane]) };
-            if bytes == 0 || bytes % 16 != 0 || shared % 16 != 0 || global % 16 != 0 {
-                let text = format!("a bulk copy of {bytes} bytes, or an address, not in units of 16");
+            if bytes == 0
+                || ![u64::from(bytes), shared, global].iter().all(|n| n.is_multiple_of(16))
+            {
+                let text =
+                    format!("a bulk copy of {bytes} bytes, or an address, not in units of 16");
                 return trouble(FaultKind::Misaligned, lane, Some(shared), text);
             }
             if shared + u64::from(bytes) > self.shared.len() as u64 {
@@ -299,23 +300,16 @@ impl Block<'_> {
     }
 
     /// Copies to shared memory that were put off take effect: everybody waits for them.
-    pub(super) fn deliver_late_copies(&mut self) -> Run<()> {
+    pub(super) fn deliver_late_copies(&mut self) {
         for index in 0..self.bulk.len() {
             if !self.bulk[index].performed && self.bulk[index].mbarrier.is_some() {
                 self.perform_bulk(index);
             }
         }
         self.bulk.retain(|copy| copy.mbarrier.is_none());
-        Ok(())
     }
 
-    pub(super) fn commit_bulk(&mut self, warp: &mut Warp, active: u32) {
-        for lane in lanes(active) {
-            warp.copies.open_bulk[lane] += 1;
-        }
-    }
-
-    pub(super) fn wait_bulk(&mut self, warp: &mut Warp, pending: u32, active: u32) -> Run<()> {
+    pub(super) fn wait_bulk(&mut self, warp: &Warp, pending: u32, active: u32) {
         for lane in lanes(active) {
             let thread = warp.thread(lane);
             let open = warp.copies.open_bulk[lane];
@@ -336,7 +330,6 @@ impl Block<'_> {
                 copy.thread != thread || copy.mbarrier.is_some() || copy.group + pending >= open
             });
         }
-        Ok(())
     }
 
     /// What nobody waited for takes effect when the CTA ends.

@@ -4,7 +4,7 @@ use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
 use crate::error::FaultKind;
-use crate::program::{Guard, ReduceKind, Shuffle, ShuffleMode, VoteKind};
+use crate::program::{Guard, MatchKind, ReduceKind, Shuffle, ShuffleMode, VoteKind};
 use crate::registers::{LANES, Predicate, Slot, lanes};
 
 impl Block<'_> {
@@ -37,7 +37,8 @@ impl Block<'_> {
             };
             let source = if inside { source as usize } else { lane };
             if active >> source & 1 == 0 || masks[lane] >> source & 1 == 0 {
-                let text = format!("lane {source}, from which the value is taken, does not take part");
+                let text =
+                    format!("lane {source}, from which the value is taken, does not take part");
                 return trouble(FaultKind::DivergentSync, lane, None, text);
             }
             out[lane] = values[source];
@@ -89,7 +90,8 @@ pub(super) fn vote(warp: &mut Warp, kind: VoteKind, predicate: Guard, mask: Slot
 
 pub(super) fn matching(
     warp: &mut Warp,
-    (all, wide): (Option<Option<Predicate>>, bool),
+    kind: MatchKind,
+    wide: bool,
     [result, value, mask]: [Slot; 3],
     active: u32,
 ) {
@@ -98,7 +100,7 @@ pub(super) fn matching(
         let equal = |lane: usize| {
             lanes(group).filter(|&l| values[l] == values[lane]).fold(0u32, |m, l| m | 1 << l)
         };
-        if let Some(predicate) = all {
+        if let MatchKind::All(predicate) = kind {
             let agree = equal(group.trailing_zeros() as usize) == group;
             let mask = if agree { group } else { 0 };
             warp.registers.set_narrow(result, group, &[mask; LANES]);

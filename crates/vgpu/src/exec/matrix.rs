@@ -28,8 +28,7 @@ impl Block<'_> {
         let suppliers = u32::MAX >> (32 - 8 * count);
         let mut rows = [0usize; LANES];
         for lane in 0..8 * count {
-            let place =
-                self.place(warp, lane, matrix.space, addresses[lane], ROW, matrix.store)?;
+            let place = self.place(warp, lane, matrix.space, addresses[lane], ROW, matrix.store)?;
             let Place::Shared(at) = place else {
                 let text = "the address of a row must be in shared memory";
                 return trouble(FaultKind::OutOfBounds, lane, Some(addresses[lane]), text);
@@ -95,7 +94,7 @@ impl Block<'_> {
         if self.env.config.counters {
             let operations = 2 * 16 * 8 * op.k as u64;
             self.counters.tensor_operations += operations;
-            if op.a_format.bits() == 8 {
+            if matches!(op.a_format, Element::S8 | Element::U8) {
                 self.counters.tensor_operations_8bit += operations;
             }
         }
@@ -213,24 +212,23 @@ fn integer_product(warp: &mut Warp, op: &Mma) {
             }
         }
     }
-    let sums: Vec<[u32; LANES]> = op
-        .c
-        .iter()
-        .enumerate()
-        .map(|(index, &slot)| {
-            let c = warp.registers.narrow(slot);
-            std::array::from_fn(|lane| {
-                let (row, column) = place(lane, index);
-                let start = i64::from(c[lane] as i32);
-                let sum = (0..op.k).fold(start, |sum, k| sum + a[row][k] * b[k][column]);
-                if op.saturate {
-                    sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
-                } else {
-                    sum as u32
-                }
+    let sums: Vec<[u32; LANES]> =
+        op.c.iter()
+            .enumerate()
+            .map(|(index, &slot)| {
+                let c = warp.registers.narrow(slot);
+                std::array::from_fn(|lane| {
+                    let (row, column) = place(lane, index);
+                    let start = i64::from(c[lane] as i32);
+                    let sum = (0..op.k).fold(start, |sum, k| sum + a[row][k] * b[k][column]);
+                    if op.saturate {
+                        sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
+                    } else {
+                        sum as u32
+                    }
+                })
             })
-        })
-        .collect();
+            .collect();
     for (&slot, values) in op.d.iter().zip(&sums) {
         *warp.registers.narrow_mut(slot) = *values;
     }

@@ -31,12 +31,7 @@ pub(super) struct MbarrierState {
 }
 
 impl Block<'_> {
-    pub(super) fn mbarrier(
-        &mut self,
-        warp: &mut Warp,
-        op: &Mbarrier,
-        active: u32,
-    ) -> Run<bool> {
+    pub(super) fn mbarrier(&mut self, warp: &mut Warp, op: &Mbarrier, active: u32) -> Run<bool> {
         if let MbarrierKind::PendingCount { state, result } = op.kind {
             let counts = warp.registers.wide(state).map(|token| token as u32 & LIMIT as u32);
             warp.registers.set_narrow(result, active, &counts);
@@ -53,13 +48,11 @@ impl Block<'_> {
 
     /// Offset of an mbarrier in shared memory.
     fn object(&self, warp: &Warp, lane: usize, space: Space, address: u64) -> Run<u32> {
-        match self.place(warp, lane, space, address, OBJECT, true)? {
-            Place::Shared(at) => Ok(at as u32),
-            _ => {
-                let text = "an mbarrier must be in shared memory";
-                trouble(FaultKind::Mbarrier, lane, Some(address), text)
-            }
+        if let Place::Shared(at) = self.place(warp, lane, space, address, OBJECT, true)? {
+            return Ok(at as u32);
         }
+        let text = "an mbarrier must be in shared memory";
+        trouble(FaultKind::Mbarrier, lane, Some(address), text)
     }
 
     /// Offset of the mbarrier that a bulk copy names.
@@ -112,7 +105,7 @@ impl Block<'_> {
                 if !no_increment {
                     self.change(at, |state| state.pending += 1);
                 }
-                self.land_copies(warp, lane, at)?;
+                self.land_copies(warp, lane, at);
                 self.mbarrier_arrive(warp, lane, at, 1, false)?;
             }
             MbarrierKind::WaitParity { parity, result } => {
@@ -146,7 +139,8 @@ impl Block<'_> {
             return trouble(FaultKind::Mbarrier, lane, Some(u64::from(at)), text);
         }
         self.check_shared_race(warp, lane, at as usize, OBJECT, Use::Write)?;
-        let history = self.races.as_mut().map_or(0, crate::check::shared::SharedRaces::new_mbarrier);
+        let history =
+            self.races.as_mut().map_or(0, crate::check::shared::SharedRaces::new_mbarrier);
         self.set_defined(warp, Place::Shared(at as usize), OBJECT, true);
         let state = MbarrierState { phase: 0, expected: count, pending: count, bytes: 0, history };
         self.mbarriers.insert(at, state);

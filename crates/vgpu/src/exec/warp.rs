@@ -19,7 +19,10 @@ enum Wait {
     /// For other lanes at a `.sync` instruction.
     Lanes,
     /// For a CTA barrier to leave a generation.
-    Barrier { id: usize, generation: u64 },
+    Barrier {
+        id: usize,
+        generation: u64,
+    },
 }
 
 /// Lanes at one instruction.
@@ -66,6 +69,8 @@ pub(super) struct Warp {
     pub(super) copies: Copies,
     paths: Vec<Path>,
     turns: u64,
+    /// A path used up a slice while others were ready: they go first now.
+    starved: bool,
 }
 
 impl Warp {
@@ -89,6 +94,7 @@ impl Warp {
             copies: Copies::default(),
             paths: Vec::new(),
             turns: 0,
+            starved: false,
         }
     }
 
@@ -175,18 +181,21 @@ impl Warp {
     pub(super) fn run(&mut self, block: &mut Block<'_>, slice: u32) -> Run<Yield> {
         let mut left = slice;
         let mut polled = false;
+        let starved = std::mem::take(&mut self.starved);
         loop {
             self.release_barriers(block);
-            let Some(chosen) = self.choose(block, polled) else { break };
+            let fair = polled || starved;
+            let Some(chosen) = self.choose(block, fair) else { break };
             let path = self.paths.swap_remove(chosen);
             let before = left;
-            let flow = self.run_path(block, path, &mut left);
+            let flow = self.run_path(block, path, fair, &mut left);
             block.executed += u64::from(before - left);
             if let Flow::Poll = flow? {
                 polled = true;
                 left = left.saturating_sub(slice / 64 + 1);
             }
             if left == 0 {
+                self.starved = self.paths.len() > 1;
                 return Ok(if polled { Yield::Polled } else { Yield::Slice });
             }
         }
@@ -272,9 +281,15 @@ impl Warp {
     }
 
     /// Runs one path until it waits, ends, or another must go first.
-    fn run_path(&mut self, block: &mut Block<'_>, path: Path, left: &mut u32) -> Run<Flow> {
+    fn run_path(
+        &mut self,
+        block: &mut Block<'_>,
+        path: Path,
+        fair: bool,
+        left: &mut u32,
+    ) -> Run<Flow> {
         let program = block.env.program;
-        let lowest_first = block.env.config.schedule.order == Order::LowestFirst;
+        let lowest_first = !fair && block.env.config.schedule.order == Order::LowestFirst;
         let instrumented = block.undefined || block.env.config.counters;
         let (mut pc, mut mask) = (path.pc, path.mask);
         loop {

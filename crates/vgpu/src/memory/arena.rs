@@ -147,12 +147,12 @@ impl Arena {
         // SAFETY: as for `load`.
         unsafe {
             match bytes {
-                2 => u64::from(swap(AtomicU16::from_ptr(at.cast()), |v| {
-                    change(u64::from(v)) as u16
-                })),
-                4 => u64::from(swap(AtomicU32::from_ptr(at.cast()), |v| {
-                    change(u64::from(v)) as u32
-                })),
+                2 => {
+                    u64::from(swap(AtomicU16::from_ptr(at.cast()), |v| change(u64::from(v)) as u16))
+                }
+                4 => {
+                    u64::from(swap(AtomicU32::from_ptr(at.cast()), |v| change(u64::from(v)) as u32))
+                }
                 _ => swap(AtomicU64::from_ptr(at.cast()), change),
             }
         }
@@ -184,9 +184,7 @@ impl Arena {
     pub(crate) fn state(&self, address: u64) -> u8 {
         debug_assert!(self.contains(address, 1));
         // SAFETY: the shadow has a byte for each of the arena; bytes are always valid atomics.
-        unsafe {
-            AtomicU8::from_ptr(self.shadow.pointer(address - self.base)).load(Relaxed)
-        }
+        unsafe { AtomicU8::from_ptr(self.shadow.pointer(address - self.base)).load(Relaxed) }
     }
 
     /// The bits that all bytes of a range share. The range lies in the arena.

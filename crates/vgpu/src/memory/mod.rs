@@ -74,10 +74,7 @@ pub struct Memory {
 
 impl Memory {
     /// Reserves address space for a device of `total` bytes; pages are taken as they are touched.
-    pub(crate) fn new(
-        total: u64,
-        track_undefined: bool,
-    ) -> Result<Self, MemoryError> {
+    pub(crate) fn new(total: u64, track_undefined: bool) -> Result<Self, MemoryError> {
         // Twice the memory, so that freed addresses stay unused for as long as possible.
         let arena = Arena::reserve(2 * total)?;
         let table = Table { next: GRANULE, ..Table::default() };
@@ -219,9 +216,9 @@ impl Memory {
     /// # Errors
     /// [`MemoryError::OutOfBounds`].
     pub fn check(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
-        let inside = self.find(address).is_some_and(|allocation| {
-            bytes <= allocation.address + allocation.bytes - address
-        });
+        let inside = self
+            .find(address)
+            .is_some_and(|allocation| bytes <= allocation.address + allocation.bytes - address);
         if inside || bytes == 0 {
             return Ok(());
         }

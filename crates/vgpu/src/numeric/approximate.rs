@@ -57,15 +57,19 @@ fn bits(value: f32) -> u32 {
 macro_rules! unary {
     ($flush:expr, |$x:ident| $value:expr) => {
         if $flush {
-            lane_fn!(u32 = |x: f32| {
-                let $x = f64::from(flush(x));
-                bits(flush(($value) as f32))
-            })
+            lane_fn!(
+                u32 = |x: f32| {
+                    let $x = f64::from(flush(x));
+                    bits(flush(($value) as f32))
+                }
+            )
         } else {
-            lane_fn!(u32 = |x: f32| {
-                let $x = f64::from(x);
-                bits(($value) as f32)
-            })
+            lane_fn!(
+                u32 = |x: f32| {
+                    let $x = f64::from(x);
+                    bits(($value) as f32)
+                }
+            )
         }
     };
 }
@@ -105,9 +109,10 @@ pub(crate) fn double(name: &str) -> Option<(LaneFn, Accuracy)> {
             // One unit of the last kept bit.
             Accuracy::RelativeDouble(0.0),
         ),
-        "rsqrt" => {
-            (lane_fn!(u64 = |x: f64| high_half(1.0 / x.sqrt()) & HIGH), Accuracy::RelativeDouble(0.0))
-        }
+        "rsqrt" => (
+            lane_fn!(u64 = |x: f64| high_half(1.0 / x.sqrt()) & HIGH),
+            Accuracy::RelativeDouble(0.0),
+        ),
         _ => return None,
     })
 }

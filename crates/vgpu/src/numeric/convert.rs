@@ -74,7 +74,7 @@ impl Conversion {
             let code = format::TF32.encode(value, self.rounding, self.finite);
             return u64::from(code << 13 & !(u32::from(self.relu && value < 0.0) * u32::MAX));
         }
-        if self.from.is_float() { self.from_float(a) } else { self.from_integer(a) }
+        if self.from.is_float() { self.float_source(a) } else { self.integer_source(a) }
     }
 
     /// Two values, lower first, in a packed type.
@@ -99,7 +99,8 @@ impl Conversion {
             }
             let floor = (magnitude.to_bits() >> 52) as i64 - 1023 + 127;
             let exact = magnitude.to_bits() << 12 == 0;
-            let up = self.rounding == Rounding::Up && !exact && magnitude > format::power_of_two(-127);
+            let up =
+                self.rounding == Rounding::Up && !exact && magnitude > format::power_of_two(-127);
             (floor.max(0) + i64::from(up)).clamp(0, 255 - i64::from(self.finite)) as u64
         };
         match (self.to, self.from) {
@@ -128,14 +129,14 @@ impl Conversion {
         if self.flush && subnormal { 0f64.copysign(value) } else { value }
     }
 
-    fn from_float(&self, a: u64) -> u64 {
+    fn float_source(&self, a: u64) -> u64 {
         let value = match format_of(self.from) {
             Some(source) => source.decode(a as u32),
             None => f64::from_bits(a),
         };
         let value = if self.from == Type::F32 { self.flushed(value) } else { value };
         if self.to.is_float() {
-            return self.to_float(exact::known(self.integer.map_or(value, |r| r.apply(value))));
+            return self.float_result(exact::known(self.integer.map_or(value, |r| r.apply(value))));
         }
         let bits = self.to.bytes() * 8;
         if value.is_nan() {
@@ -146,7 +147,7 @@ impl Conversion {
         self.extended(self.clamped(rounded as i128))
     }
 
-    fn from_integer(&self, a: u64) -> u64 {
+    fn integer_source(&self, a: u64) -> u64 {
         let shift = 64 - self.from.bytes() * 8;
         let value = if self.from.is_signed() {
             i128::from((a << shift) as i64 >> shift)
@@ -154,12 +155,12 @@ impl Conversion {
             i128::from(a << shift >> shift)
         };
         if self.to.is_float() {
-            return self.to_float(exact::integer(value));
+            return self.float_result(exact::integer(value));
         }
         self.extended(if self.saturate { self.clamped(value) } else { value })
     }
 
-    fn to_float(&self, value: exact::Rounded) -> u64 {
+    fn float_result(&self, value: exact::Rounded) -> u64 {
         let Some(target) = format_of(self.to) else {
             let mut result = value.directed(self.rounding);
             if self.saturate {

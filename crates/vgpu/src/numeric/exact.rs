@@ -25,6 +25,12 @@ impl Rounded {
         if self.grows() { f64::from_bits(bits + 1) } else { f64::from_bits(bits.wrapping_sub(1)) }
     }
 
+    /// An exact zero becomes negative.
+    pub(crate) fn with_negative_zero(self) -> Self {
+        let exact_zero = self.value == 0.0 && self.error == 0.0;
+        Self { value: if exact_zero { -0.0 } else { self.value }, ..self }
+    }
+
     /// Whether the exact result is larger in magnitude.
     fn grows(self) -> bool {
         (self.error > 0.0) == (self.value > 0.0 || self.value.to_bits() == 0)

@@ -1,4 +1,5 @@
 //! Binary floating-point formats of any width up to 32 bits, with exact rounding into them.
+#![allow(clippy::float_cmp, reason = "ties are exact")]
 
 /// How a value between two representable ones is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,7 +112,8 @@ impl Format {
             Rounding::Zero => false,
             Rounding::NearestEven | Rounding::NearestAway => true,
         };
-        let beyond = if saturate || self.specials != Specials::Ieee || (!away && value.is_finite()) {
+        let beyond = if saturate || self.specials != Specials::Ieee || (!away && value.is_finite())
+        {
             self.largest()
         } else {
             self.infinity()

@@ -1,4 +1,9 @@
 //! What arithmetic instructions compute, one lane at a time: the PTX ISA's definitions.
+#![allow(
+    clippy::float_cmp,
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "rounding and saturation are defined by exact comparisons, NaN included"
+)]
 
 pub(crate) mod approximate;
 mod convert;
@@ -31,7 +36,6 @@ pub(crate) enum FloatOp {
     Max,
     MinNan,
     MaxNan,
-    /// Minimum and maximum of magnitudes are not in this list: they need `.xorsign.abs`.
     Abs,
     Neg,
     Ex2,
@@ -64,7 +68,7 @@ pub(crate) fn format_of(kind: Type) -> Option<Format> {
 
 impl FloatInstruction {
     /// The result of one lane; packed types element by element.
-    pub(crate) fn apply(&self, a: u64, b: u64, c: u64) -> u64 {
+    pub(crate) fn apply(self, a: u64, b: u64, c: u64) -> u64 {
         let element = |bits: u32| {
             let mask = (1u64 << bits) - 1;
             let format = format_of(self.kind).unwrap_or(format::F32);
@@ -82,7 +86,7 @@ impl FloatInstruction {
         }
     }
 
-    fn element(&self, format: Format, a: u32, b: u32, c: u32) -> u32 {
+    fn element(self, format: Format, a: u32, b: u32, c: u32) -> u32 {
         let sign = 1 << (if format == format::F32 { 31 } else { 15 });
         match self.op {
             FloatOp::Abs => return self.flushed(format, a & !sign),
@@ -105,7 +109,7 @@ impl FloatInstruction {
     }
 
     /// The code with a subnormal replaced by zero, if this instruction flushes.
-    fn flushed(&self, format: Format, code: u32) -> u32 {
+    fn flushed(self, format: Format, code: u32) -> u32 {
         let value = format.decode(code);
         let smallest_normal = if format == format::F16 { 2f64.powi(-14) } else { 2f64.powi(-126) };
         if self.flush && value.abs() < smallest_normal {
@@ -114,13 +118,22 @@ impl FloatInstruction {
         code
     }
 
+    /// A sum with the sign of zero that rounding down gives it.
+    fn sum(self, sum: exact::Rounded, terms: [f64; 2]) -> exact::Rounded {
+        let positive = |term: &f64| *term == 0.0 && term.is_sign_positive();
+        if self.rounding == Rounding::Down && !terms.iter().all(positive) {
+            return sum.with_negative_zero();
+        }
+        sum
+    }
+
     /// The result in binary64, exact or rounded to odd.
-    fn odd(&self, a: f64, b: f64, c: f64) -> f64 {
+    fn odd(self, a: f64, b: f64, c: f64) -> f64 {
         match self.op {
-            FloatOp::Add => exact::add(a, b).odd(),
-            FloatOp::Sub => exact::add(a, -b).odd(),
+            FloatOp::Add => self.sum(exact::add(a, b), [a, b]).odd(),
+            FloatOp::Sub => self.sum(exact::add(a, -b), [a, -b]).odd(),
             FloatOp::Mul => exact::multiply(a, b).odd(),
-            FloatOp::Fma => exact::multiply_add(a, b, c).odd(),
+            FloatOp::Fma => self.sum(exact::multiply_add(a, b, c), [a * b, c]).odd(),
             FloatOp::Div => exact::divide(a, b).odd(),
             FloatOp::Rcp => exact::divide(1.0, a).odd(),
             FloatOp::Sqrt => exact::square_root(a).odd(),
@@ -128,24 +141,23 @@ impl FloatInstruction {
             FloatOp::Tanh => a.tanh(),
             FloatOp::Abs => a.abs(),
             FloatOp::Neg => -a,
-            FloatOp::Min => minimum(a, b),
-            FloatOp::Max => -minimum(-a, -b),
-            FloatOp::MinNan if a.is_nan() || b.is_nan() => f64::NAN,
-            FloatOp::MaxNan if a.is_nan() || b.is_nan() => f64::NAN,
-            FloatOp::MinNan => minimum(a, b),
-            FloatOp::MaxNan => -minimum(-a, -b),
+            FloatOp::MinNan | FloatOp::MaxNan if a.is_nan() || b.is_nan() => f64::NAN,
+            FloatOp::Min | FloatOp::MinNan => minimum(a, b),
+            FloatOp::Max | FloatOp::MaxNan => -minimum(-a, -b),
         }
     }
 
-    fn double(&self, a: u64, b: u64, c: u64) -> u64 {
+    fn double(self, a: u64, b: u64, c: u64) -> u64 {
         let [x, y, z] = [a, b, c].map(f64::from_bits);
         let value = match self.op {
             FloatOp::Abs => return a & !(1 << 63),
             FloatOp::Neg => return a ^ 1 << 63,
-            FloatOp::Add => exact::add(x, y).directed(self.rounding),
-            FloatOp::Sub => exact::add(x, -y).directed(self.rounding),
+            FloatOp::Add => self.sum(exact::add(x, y), [x, y]).directed(self.rounding),
+            FloatOp::Sub => self.sum(exact::add(x, -y), [x, -y]).directed(self.rounding),
             FloatOp::Mul => exact::multiply(x, y).directed(self.rounding),
-            FloatOp::Fma => exact::multiply_add(x, y, z).directed(self.rounding),
+            FloatOp::Fma => {
+                self.sum(exact::multiply_add(x, y, z), [x * y, z]).directed(self.rounding)
+            }
             FloatOp::Div => exact::divide(x, y).directed(self.rounding),
             FloatOp::Rcp => exact::divide(1.0, x).directed(self.rounding),
             FloatOp::Sqrt => exact::square_root(x).directed(self.rounding),

@@ -44,7 +44,6 @@ impl<'a> Lexer<'a> {
         self.line
     }
 
-
     pub(crate) fn error(&self, message: impl Into<String>) -> PtxError {
         PtxError::new(self.line, message)
     }
@@ -148,7 +147,7 @@ impl<'a> Lexer<'a> {
                         .find("*/")
                         .ok_or_else(|| self.error("a comment is not closed"))?;
                     let comment = &bytes[self.at..self.at + length];
-                    self.line += comment.iter().filter(|&&b| b == b'\n').count() as u32;
+                    self.line += comment.split(|&b| b == b'\n').count() as u32 - 1;
                     self.at += length + 2;
                 }
                 _ => break,
@@ -215,7 +214,10 @@ impl<'a> Lexer<'a> {
             u64::from_str_radix(hex, 16)
         } else if let Some(binary) = digits.strip_prefix("0b") {
             u64::from_str_radix(binary, 2)
-        } else if digits.len() > 1 && digits.bytes().all(|b| b.is_ascii_digit()) && digits.starts_with('0') {
+        } else if digits.len() > 1
+            && digits.bytes().all(|b| b.is_ascii_digit())
+            && digits.starts_with('0')
+        {
             u64::from_str_radix(digits, 8)
         } else {
             digits.parse()

@@ -79,10 +79,23 @@ impl Type {
         match self {
             Self::Pred => 0,
             Self::B8 | Self::U8 | Self::S8 | Self::E4m3 | Self::E5m2 | Self::E2m1x2 => 1,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::Bf16 => 2,
-            Self::E4m3x2 | Self::E5m2x2 | Self::Ue8m0x2 => 2,
-            Self::B32 | Self::U32 | Self::S32 | Self::F32 | Self::Tf32 => 4,
-            Self::F16x2 | Self::Bf16x2 | Self::U16x2 | Self::S16x2 => 4,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::Bf16
+            | Self::E4m3x2
+            | Self::E5m2x2
+            | Self::Ue8m0x2 => 2,
+            Self::B32
+            | Self::U32
+            | Self::S32
+            | Self::F32
+            | Self::Tf32
+            | Self::F16x2
+            | Self::Bf16x2
+            | Self::U16x2
+            | Self::S16x2 => 4,
             Self::B64 | Self::U64 | Self::S64 | Self::F64 | Self::F32x2 => 8,
             Self::B128 => 16,
         }

@@ -73,20 +73,24 @@ pub(super) fn high(kind: Type, fma: bool) -> Option<LaneFn> {
         (S32, false) => lane_fn!(u32 = |a: i32, b: i32| high_s32(a, b)),
         (U64, false) => lane_fn!(u64 = |a: u64, b: u64| high_u64(a, b)),
         (S64, false) => lane_fn!(u64 = |a: i64, b: i64| high_s64(a, b)),
-        (U16, false) => lane_fn!(u32 = |a: u32, b: u32| (a & 0xffff) * (b & 0xffff) >> 16),
+        (U16, false) => lane_fn!(u32 = |a: u32, b: u32| ((a & 0xffff) * (b & 0xffff)) >> 16),
         (S16, false) => {
-            lane_fn!(u32 = |a: u32, b: u32| (signed16(a) * signed16(b) >> 16) as u32 & 0xffff)
+            lane_fn!(u32 = |a: u32, b: u32| ((signed16(a) * signed16(b)) >> 16) as u32 & 0xffff)
         }
         (U32, true) => lane_fn!(u32 = |a: u32, b: u32, c: u32| high_u32(a, b).wrapping_add(c)),
         (S32, true) => lane_fn!(u32 = |a: i32, b: i32, c: u32| high_s32(a, b).wrapping_add(c)),
         (U64, true) => lane_fn!(u64 = |a: u64, b: u64, c: u64| high_u64(a, b).wrapping_add(c)),
         (S64, true) => lane_fn!(u64 = |a: i64, b: i64, c: u64| high_s64(a, b).wrapping_add(c)),
         (U16, true) => {
-            lane_fn!(u32 = |a: u32, b: u32, c: u32| ((a & 0xffff) * (b & 0xffff) >> 16) + c & 0xffff)
+            lane_fn!(
+                u32 = |a: u32, b: u32, c: u32| ((((a & 0xffff) * (b & 0xffff)) >> 16) + c) & 0xffff
+            )
         }
-        (S16, true) => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            ((signed16(a) * signed16(b) >> 16) as u32).wrapping_add(c) & 0xffff
-        }),
+        (S16, true) => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                (((signed16(a) * signed16(b)) >> 16) as u32).wrapping_add(c) & 0xffff
+            }
+        ),
         _ => return None,
     })
 }
@@ -97,18 +101,19 @@ pub(super) fn wide(kind: Type, fma: bool) -> Option<LaneFn> {
         (S32, false) => lane_fn!(u64 = |a: i32, b: i32| (i64::from(a) * i64::from(b)) as u64),
         (U16, false) => lane_fn!(u32 = |a: u32, b: u32| (a & 0xffff) * (b & 0xffff)),
         (S16, false) => lane_fn!(u32 = |a: u32, b: u32| (signed16(a) * signed16(b)) as u32),
-        (U32, true) => lane_fn!(u64 = |a: u32, b: u32, c: u64| {
-            (u64::from(a) * u64::from(b)).wrapping_add(c)
-        }),
-        (S32, true) => lane_fn!(u64 = |a: i32, b: i32, c: u64| {
-            ((i64::from(a) * i64::from(b)) as u64).wrapping_add(c)
-        }),
+        (U32, true) => lane_fn!(
+            u64 = |a: u32, b: u32, c: u64| { (u64::from(a) * u64::from(b)).wrapping_add(c) }
+        ),
+        (S32, true) => lane_fn!(
+            u64 =
+                |a: i32, b: i32, c: u64| { ((i64::from(a) * i64::from(b)) as u64).wrapping_add(c) }
+        ),
         (U16, true) => {
             lane_fn!(u32 = |a: u32, b: u32, c: u32| ((a & 0xffff) * (b & 0xffff)).wrapping_add(c))
         }
-        (S16, true) => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            ((signed16(a) * signed16(b)) as u32).wrapping_add(c)
-        }),
+        (S16, true) => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| { ((signed16(a) * signed16(b)) as u32).wrapping_add(c) }
+        ),
         _ => return None,
     })
 }
@@ -126,19 +131,23 @@ pub(super) fn quotient(name: &str, kind: Type) -> Option<LaneFn> {
         ("div", S64) => {
             lane_fn!(i64 = |a: i64, b: i64| if b == 0 { -1 } else { a.wrapping_div(b) })
         }
-        ("div", S16) => lane_fn!(u32 = |a: u32, b: u32| {
-            let (a, b) = (signed16(a), signed16(b));
-            (if b == 0 { -1 } else { a / b }) as u32 & 0xffff
-        }),
+        ("div", S16) => lane_fn!(
+            u32 = |a: u32, b: u32| {
+                let (a, b) = (signed16(a), signed16(b));
+                (if b == 0 { -1 } else { a / b }) as u32 & 0xffff
+            }
+        ),
         ("rem", U32) => lane_fn!(u32 = |a: u32, b: u32| a.checked_rem(b).unwrap_or(a)),
         ("rem", U64) => lane_fn!(u64 = |a: u64, b: u64| a.checked_rem(b).unwrap_or(a)),
         ("rem", U16) => lane_fn!(u32 = |a: u32, b: u32| a.checked_rem(b).unwrap_or(a)),
         ("rem", S32) => lane_fn!(i32 = |a: i32, b: i32| if b == 0 { a } else { a.wrapping_rem(b) }),
         ("rem", S64) => lane_fn!(i64 = |a: i64, b: i64| if b == 0 { a } else { a.wrapping_rem(b) }),
-        ("rem", S16) => lane_fn!(u32 = |a: u32, b: u32| {
-            let (a, b) = (signed16(a), signed16(b));
-            (if b == 0 { a } else { a % b }) as u32 & 0xffff
-        }),
+        ("rem", S16) => lane_fn!(
+            u32 = |a: u32, b: u32| {
+                let (a, b) = (signed16(a), signed16(b));
+                (if b == 0 { a } else { a % b }) as u32 & 0xffff
+            }
+        ),
         _ => return None,
     })
 }
@@ -165,9 +174,9 @@ pub(super) fn extremum(name: &str, kind: Type) -> Option<LaneFn> {
             lane_fn!(u32 = |a: u32, b: u32| signed16(a).min(signed16(b)) as u32 & 0xffff)
         }
         ("min", U16x2) => lane_fn!(u32 = |a: u32, b: u32| halves(a, b, u32::min)),
-        ("min", S16x2) => lane_fn!(u32 = |a: u32, b: u32| {
-            halves(a, b, |a, b| signed16(a).min(signed16(b)) as u32)
-        }),
+        ("min", S16x2) => lane_fn!(
+            u32 = |a: u32, b: u32| { halves(a, b, |a, b| signed16(a).min(signed16(b)) as u32) }
+        ),
         ("max", U32 | U16) => lane_fn!(u32 = |a: u32, b: u32| a.max(b)),
         ("max", S32) => lane_fn!(i32 = |a: i32, b: i32| a.max(b)),
         ("max", U64) => lane_fn!(u64 = |a: u64, b: u64| a.max(b)),
@@ -176,9 +185,9 @@ pub(super) fn extremum(name: &str, kind: Type) -> Option<LaneFn> {
             lane_fn!(u32 = |a: u32, b: u32| signed16(a).max(signed16(b)) as u32 & 0xffff)
         }
         ("max", U16x2) => lane_fn!(u32 = |a: u32, b: u32| halves(a, b, u32::max)),
-        ("max", S16x2) => lane_fn!(u32 = |a: u32, b: u32| {
-            halves(a, b, |a, b| signed16(a).max(signed16(b)) as u32)
-        }),
+        ("max", S16x2) => lane_fn!(
+            u32 = |a: u32, b: u32| { halves(a, b, |a, b| signed16(a).max(signed16(b)) as u32) }
+        ),
         _ => return None,
     })
 }
@@ -208,13 +217,15 @@ pub(super) fn small_product(name: &str, kind: Type, high: bool) -> Option<LaneFn
     Some(match (name, kind, high) {
         ("mul24", U32, false) => lane_fn!(u32 = |a: u32, b: u32| product24(a, b, false)),
         ("mul24", U32, true) => lane_fn!(u32 = |a: u32, b: u32| product24(a, b, true)),
-        ("mul24", S32, false) => lane_fn!(u32 = |a: u32, b: u32| (signed24(a) * signed24(b)) as u32),
+        ("mul24", S32, false) => {
+            lane_fn!(u32 = |a: u32, b: u32| (signed24(a) * signed24(b)) as u32)
+        }
         ("mad24", U32, false) => {
             lane_fn!(u32 = |a: u32, b: u32, c: u32| product24(a, b, false).wrapping_add(c))
         }
-        ("mad24", S32, false) => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            ((signed24(a) * signed24(b)) as u32).wrapping_add(c)
-        }),
+        ("mad24", S32, false) => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| { ((signed24(a) * signed24(b)) as u32).wrapping_add(c) }
+        ),
         ("sad", U32, _) => lane_fn!(u32 = |a: u32, b: u32, c: u32| a.abs_diff(b).wrapping_add(c)),
         ("sad", S32, _) => lane_fn!(u32 = |a: i32, b: i32, c: u32| a.abs_diff(b).wrapping_add(c)),
         _ => return None,

@@ -1,8 +1,8 @@
 //! Logic, shifts and bit fields (PTX ISA, "Logic and Shift Instructions" and the bit field part
 //! of "Integer Arithmetic Instructions").
 
-use super::super::reader::Reader;
 use super::super::Decoded;
+use super::super::reader::Reader;
 use super::{lanes_op, signed16};
 use crate::counters::InstructionClass::Integer;
 use crate::program::Op;
@@ -101,9 +101,10 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
             lanes_op(r, run.ok_or_else(|| r.error("no such type"))?, U32, &[kind])?
         }
         "brev" => {
-            let run = match kind {
-                B64 => lane_fn!(u64 = |a: u64| a.reverse_bits()),
-                _ => lane_fn!(u32 = |a: u32| a.reverse_bits()),
+            let run = if kind == B64 {
+                lane_fn!(u64 = |a: u64| a.reverse_bits())
+            } else {
+                lane_fn!(u32 = |a: u32| a.reverse_bits())
             };
             lanes_op(r, run, kind, &[kind])?
         }
@@ -120,7 +121,7 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
             lanes_op(r, run, B32, &[B32, B32, U32])?
         }
         _ => {
-            let run = permute(r)?;
+            let run = permute(r);
             lanes_op(r, run, B32, &[B32, B32, B32])?
         }
     };
@@ -134,17 +135,19 @@ fn count(name: &str, kind: Type, shift_amount: bool) -> Option<LaneFn> {
         ("clz", B32, _) => lane_fn!(u32 = |a: u32| a.leading_zeros()),
         ("clz", B64, _) => lane_fn!(u32 = |a: u64| a.leading_zeros()),
         ("bfind", U32, false) => {
-            lane_fn!(u32 = |a: u32| if a == 0 { u32::MAX } else { 31 - a.leading_zeros() })
+            lane_fn!(u32 = |a: u32| a.checked_ilog2().unwrap_or(u32::MAX))
         }
         ("bfind", U32, true) => {
             lane_fn!(u32 = |a: u32| if a == 0 { u32::MAX } else { a.leading_zeros() })
         }
-        ("bfind", S32, false) => lane_fn!(u32 = |a: u32| {
-            let a = if a >> 31 == 1 { !a } else { a };
-            if a == 0 { u32::MAX } else { 31 - a.leading_zeros() }
-        }),
+        ("bfind", S32, false) => lane_fn!(
+            u32 = |a: u32| {
+                let a = if a >> 31 == 1 { !a } else { a };
+                a.checked_ilog2().unwrap_or(u32::MAX)
+            }
+        ),
         ("bfind", U64, false) => {
-            lane_fn!(u32 = |a: u64| if a == 0 { u32::MAX } else { 63 - a.leading_zeros() })
+            lane_fn!(u32 = |a: u64| a.checked_ilog2().unwrap_or(u32::MAX))
         }
         _ => return None,
     })
@@ -155,7 +158,9 @@ fn count(name: &str, kind: Type, shift_amount: bool) -> Option<LaneFn> {
 fn field(value: u64, position: u32, length: u32, width: u32, signed: bool) -> u64 {
     let (position, length) = (position & 255, length & 255);
     let top = (position + length).min(width) as i64 - 1;
-    let fill = signed && length > 0 && value >> (if top < 0 { 0 } else { top }.min(i64::from(width) - 1)) & 1 == 1;
+    let fill = signed
+        && length > 0
+        && value >> (if top < 0 { 0 } else { top }.min(i64::from(width) - 1)) & 1 == 1;
     let bits = value.checked_shr(position).unwrap_or(0);
     let kept = length.min(width.saturating_sub(position));
     let mask = if kept >= 64 { u64::MAX } else { (1 << kept) - 1 };
@@ -174,19 +179,29 @@ fn extract(kind: Type) -> Option<LaneFn> {
 
 fn mask(name: &str, kind: Type, wrap: bool) -> Option<LaneFn> {
     Some(match (name, kind, wrap) {
-        ("bmsk", B32, false) => lane_fn!(u32 = |a: u32, n: u32| {
-            let ones = 1u64.checked_shl(n).map_or(u64::MAX, |bit| bit - 1);
-            ones.checked_shl(a).unwrap_or(0) as u32
-        }),
+        ("bmsk", B32, false) => lane_fn!(
+            u32 = |a: u32, n: u32| {
+                let ones = 1u64.checked_shl(n).map_or(u64::MAX, |bit| bit - 1);
+                ones.checked_shl(a).unwrap_or(0) as u32
+            }
+        ),
         ("bmsk", B32, true) => {
             lane_fn!(u32 = |a: u32, n: u32| (((1u64 << (n & 31)) - 1) << (a & 31)) as u32)
         }
-        ("szext", U32, false) => lane_fn!(u32 = |a: u32, n: u32| {
-            if n >= 32 { a } else { a & ((1 << n) - 1) }
-        }),
-        ("szext", S32, false) => lane_fn!(u32 = |a: u32, n: u32| {
-            if n >= 32 { a } else if n == 0 { 0 } else { ((a << (32 - n)) as i32 >> (32 - n)) as u32 }
-        }),
+        ("szext", U32, false) => {
+            lane_fn!(u32 = |a: u32, n: u32| { if n >= 32 { a } else { a & ((1 << n) - 1) } })
+        }
+        ("szext", S32, false) => lane_fn!(
+            u32 = |a: u32, n: u32| {
+                if n >= 32 {
+                    a
+                } else if n == 0 {
+                    0
+                } else {
+                    ((a << (32 - n)) as i32 >> (32 - n)) as u32
+                }
+            }
+        ),
         _ => return None,
     })
 }
@@ -194,18 +209,26 @@ fn mask(name: &str, kind: Type, wrap: bool) -> Option<LaneFn> {
 fn funnel(left: bool, wrap: bool) -> LaneFn {
     // The first operand holds the lower word.
     match (left, wrap) {
-        (true, true) => lane_fn!(u32 = |a: u32, b: u32, n: u32| {
-            ((u64::from(b) << 32 | u64::from(a)) << (n & 31) >> 32) as u32
-        }),
-        (true, false) => lane_fn!(u32 = |a: u32, b: u32, n: u32| {
-            ((u128::from(b) << 32 | u128::from(a)) << n.min(32) >> 32) as u32
-        }),
-        (false, true) => lane_fn!(u32 = |a: u32, b: u32, n: u32| {
-            ((u64::from(b) << 32 | u64::from(a)) >> (n & 31)) as u32
-        }),
-        (false, false) => lane_fn!(u32 = |a: u32, b: u32, n: u32| {
-            ((u64::from(b) << 32 | u64::from(a)) >> n.min(32)) as u32
-        }),
+        (true, true) => lane_fn!(
+            u32 = |a: u32, b: u32, n: u32| {
+                ((u64::from(b) << 32 | u64::from(a)) << (n & 31) >> 32) as u32
+            }
+        ),
+        (true, false) => lane_fn!(
+            u32 = |a: u32, b: u32, n: u32| {
+                ((u128::from(b) << 32 | u128::from(a)) << n.min(32) >> 32) as u32
+            }
+        ),
+        (false, true) => lane_fn!(
+            u32 = |a: u32, b: u32, n: u32| {
+                ((u64::from(b) << 32 | u64::from(a)) >> (n & 31)) as u32
+            }
+        ),
+        (false, false) => lane_fn!(
+            u32 = |a: u32, b: u32, n: u32| {
+                ((u64::from(b) << 32 | u64::from(a)) >> n.min(32)) as u32
+            }
+        ),
     }
 }
 
@@ -222,43 +245,55 @@ fn picks(a: u32, b: u32, selectors: [u32; 4]) -> u32 {
     (0..4).fold(0, |word, i| word | pick(a, b, selectors[i]) << (8 * i))
 }
 
-fn permute(r: &Reader<'_, '_>) -> Result<LaneFn, crate::error::PtxError> {
-    let mode = r.parts.iter().find(|part| {
-        matches!(**part, "f4e" | "b4e" | "rc8" | "ecl" | "ecr" | "rc16")
-    });
-    Ok(match mode {
-        None => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            picks(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15])
-        }),
-        Some(&"f4e") => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            let n = c & 3;
-            picks(a, b, [n, n + 1, n + 2, n + 3])
-        }),
-        Some(&"b4e") => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            let n = c & 3;
-            picks(a, b, [n, (n + 7) & 7, (n + 6) & 7, (n + 5) & 7])
-        }),
+fn permute(r: &Reader<'_, '_>) -> LaneFn {
+    let mode = r
+        .parts
+        .iter()
+        .find(|part| matches!(**part, "f4e" | "b4e" | "rc8" | "ecl" | "ecr" | "rc16"));
+    match mode {
+        None => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                picks(a, b, [c & 15, c >> 4 & 15, c >> 8 & 15, c >> 12 & 15])
+            }
+        ),
+        Some(&"f4e") => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                let n = c & 3;
+                picks(a, b, [n, n + 1, n + 2, n + 3])
+            }
+        ),
+        Some(&"b4e") => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                let n = c & 3;
+                picks(a, b, [n, (n + 7) & 7, (n + 6) & 7, (n + 5) & 7])
+            }
+        ),
         Some(&"rc8") => lane_fn!(u32 = |a: u32, b: u32, c: u32| picks(a, b, [c & 3; 4])),
-        Some(&"ecl") => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            let n = c & 3;
-            picks(a, b, [n, n.max(1), n.max(2), 3])
-        }),
-        Some(&"ecr") => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            let n = c & 3;
-            picks(a, b, [0, n.min(1), n.min(2), n])
-        }),
-        Some(_) => lane_fn!(u32 = |a: u32, b: u32, c: u32| {
-            let n = 2 * (c & 1);
-            picks(a, b, [n, n + 1, n, n + 1])
-        }),
-    })
+        Some(&"ecl") => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                let n = c & 3;
+                picks(a, b, [n, n.max(1), n.max(2), 3])
+            }
+        ),
+        Some(&"ecr") => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                let n = c & 3;
+                picks(a, b, [0, n.min(1), n.min(2), n])
+            }
+        ),
+        Some(_) => lane_fn!(
+            u32 = |a: u32, b: u32, c: u32| {
+                let n = 2 * (c & 1);
+                picks(a, b, [n, n + 1, n, n + 1])
+            }
+        ),
+    }
 }
 
 fn truth_table(r: &mut Reader<'_, '_>) -> Result<Op, crate::error::PtxError> {
     r.expect_count(5..=5)?;
     let table = r.immediate(4)? as u32;
-    let slots =
-        [r.result(0, false)?, r.source(1, B32)?, r.source(2, B32)?, r.source(3, B32)?];
+    let slots = [r.result(0, false)?, r.source(1, B32)?, r.source(2, B32)?, r.source(3, B32)?];
     Ok(Op::TruthTable(table, slots))
 }
 

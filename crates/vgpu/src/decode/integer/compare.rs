@@ -1,14 +1,21 @@
 //! Comparison and selection (PTX ISA, "Comparison and Selection Instructions").
+#![allow(
+    clippy::float_cmp,
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "the ISA's comparisons are exact, and its unordered ones are such negations"
+)]
 
-use super::super::reader::Reader;
 use super::super::Decoded;
+use super::super::reader::Reader;
 use super::signed16;
 use crate::counters::InstructionClass::{Float, Integer};
 use crate::error::PtxError;
 use crate::numeric::{Rounding, format_of};
 use crate::program::{Compare, Logic, Op};
 use crate::ptx::ast::Operand;
-use crate::ptx::types::Type::{self, B16, B32, B64, Bf16, F16, F32, F64, S16, S32, S64, U16, U32, U64};
+use crate::ptx::types::Type::{
+    self, B16, B32, B64, Bf16, F16, F32, F64, S16, S32, S64, U16, U32, U64,
+};
 use crate::registers::{CompareFn, compare_fn, lane_fn};
 
 const COMPARISONS: [&str; 18] = [

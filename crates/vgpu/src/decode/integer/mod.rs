@@ -5,8 +5,8 @@ pub(crate) use arithmetic as wide_products;
 mod bits;
 mod compare;
 
-use super::reader::Reader;
 use super::Decoded;
+use super::reader::Reader;
 use crate::counters::InstructionClass::Integer;
 use crate::error::PtxError;
 use crate::program::{Carry, CarryKind, Op};
@@ -89,7 +89,7 @@ fn sum_or_product(r: &mut Reader<'_, '_>) -> Decoded {
 fn carry(r: &mut Reader<'_, '_>, kind: Type) -> Result<Op, PtxError> {
     r.allow(&["cc", "lo", "hi"])?;
     let name = r.name();
-    let carry_in = name.ends_with('c');
+    let adds_flag = name.ends_with('c');
     let product = name.starts_with("mad");
     let family = match name.strip_suffix('c').unwrap_or(name) {
         "add" => CarryKind::Add,
@@ -107,8 +107,8 @@ fn carry(r: &mut Reader<'_, '_>, kind: Type) -> Result<Op, PtxError> {
     for (index, slot) in slots.iter_mut().enumerate().skip(1).take(sources) {
         *slot = r.source(index, kind)?;
     }
-    let carry_out = r.has("cc");
-    Ok(Op::Carry(Carry { kind: family, wide: kind.is_wide(), carry_in, carry_out, slots }))
+    let sets_flag = r.has("cc");
+    Ok(Op::Carry(Carry { kind: family, wide: kind.is_wide(), adds_flag, sets_flag, slots }))
 }
 
 fn plain(r: &mut Reader<'_, '_>) -> Decoded {
