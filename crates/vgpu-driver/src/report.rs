@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use vgpu::{InstructionClass, Report};
+use vgpu::{Device, InstructionClass, Report, model};
 
 use crate::{fault, settings::Shown, state};
 
@@ -16,6 +16,7 @@ struct KernelCounts {
     global_stores: (u64, u64, u64),
     shared_requests: u64,
     shared_waves: u64,
+    modelled_seconds: f64,
 }
 
 #[derive(Debug)]
@@ -47,13 +48,14 @@ impl Counts {
         self.leaks.extend_from_slice(allocations);
     }
 
-    pub(crate) fn launched(&mut self, kernel: &str, report: &Report) {
+    pub(crate) fn launched(&mut self, device: &Device, kernel: &str, report: &Report) {
         if !self.shown.kernels {
             return;
         }
         let sum = self.kernels.entry(kernel.to_owned()).or_default();
         sum.launches += 1;
         let Some(counters) = &report.counters else { return };
+        sum.modelled_seconds += model::estimate(device, counters).seconds;
         sum.warp_instructions += counters.warp_instructions();
         sum.tensor_instructions += counters.of(InstructionClass::Tensor);
         let (global, shared) = (&counters.global, &counters.shared);
@@ -85,7 +87,8 @@ impl Counts {
             let _ = writeln!(
                 text,
                 "  {name}: {} launches, {} warp instructions ({} tensor), \
-                 {:.2} sectors a global load, {:.2} a store, {} + {} bytes, {:.2} shared waves",
+                 {:.2} sectors a global load, {:.2} a store, {} + {} bytes, {:.2} shared waves, \
+                 modelled {:.1} us",
                 sum.launches,
                 sum.warp_instructions,
                 sum.tensor_instructions,
@@ -93,7 +96,8 @@ impl Counts {
                 ratio(sum.global_stores.2, sum.global_stores.0),
                 sum.global_loads.1,
                 sum.global_stores.1,
-                ratio(sum.shared_waves, sum.shared_requests)
+                ratio(sum.shared_waves, sum.shared_requests),
+                sum.modelled_seconds * 1e6
             );
         }
         text
@@ -131,7 +135,7 @@ mod tests {
         counts.call("cuInit");
         counts.fault();
         counts.leaked(&[(0x1000, 24)]);
-        counts.launched("add", &Report::default());
+        counts.launched(&Device::default(), "add", &Report::default());
         let text = counts.text(&[(0x2000, 40)]);
         assert!(text.starts_with("report: 1 faults, 2 allocations of 64 bytes were not freed"));
         assert!(text.contains("2  cuInit"), "{text}");

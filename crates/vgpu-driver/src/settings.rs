@@ -7,7 +7,7 @@ use vgpu::{Checks, Config, Copies, Numeric, Order, Schedule};
 /// The variables, with what each may hold.
 pub(crate) const HELP: &str = "\
 VGPU_CHECKS     none, all, or a list with commas of bounds, uninitialised, shared-races,
-                global-races, proxy-fences (without it: bounds)
+                global-races, proxy-fences, early-exits (without it: bounds)
 VGPU_SCHEDULE   lowest, highest or random:SEED, for lanes, warps and blocks; with early, late or
                 copies:SEED after a comma, for asynchronous copies (without it: lowest,early)
 VGPU_STREAMS    eager: work runs when it is submitted; oldest, newest or random:SEED: it runs when
@@ -99,6 +99,7 @@ fn checks(value: &str) -> Option<Checks> {
             "shared-races" => checks.shared_races = true,
             "global-races" => checks.global_races = true,
             "proxy-fences" => checks.proxy_fences = true,
+            "early-exits" => checks.early_exits = true,
             _ => return None,
         }
     }

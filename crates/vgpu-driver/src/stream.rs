@@ -222,7 +222,9 @@ impl State {
             Work::HostCall(function) => in_host_function(|| function.call()),
             work => match work.run(&self.gpu) {
                 Ok(None) => {}
-                Ok(Some((kernel, report))) => self.counts.launched(&kernel, &report),
+                Ok(Some((kernel, report))) => {
+                    self.counts.launched(&self.gpu.config().device, &kernel, &report);
+                }
                 Err(failure) => {
                     fault::print(&failure.report);
                     self.counts.fault();
