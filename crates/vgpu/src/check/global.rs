@@ -1,0 +1,171 @@
+//! Races in global memory between the CTAs of a launch, by what happens before what.
+//!
+//! CTAs are ordered only by fences and atomic (or volatile, relaxed) accesses: a fence followed by
+//! such an access releases what the CTA has done, such an access followed by a fence acquires.
+//! Order is kept per CTA, not per thread: a missing barrier inside a CTA is the business of the
+//! check of shared memory.
+
+use std::collections::HashMap;
+
+use super::Access;
+
+/// Bytes of the pages in which history is kept.
+const PAGE: u64 = 4096;
+
+/// Readers of a word that are told apart.
+const READERS: usize = 16;
+
+/// Stands for more readers than are told apart.
+const MANY: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    block: u64,
+    time: u32,
+    pc: u32,
+    bytes: u8,
+    atomic: bool,
+    write: bool,
+}
+
+/// An access of another CTA that conflicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Other {
+    pub(crate) block: u64,
+    pub(crate) pc: u32,
+    pub(crate) what: &'static str,
+}
+
+type Times = HashMap<u64, u32>;
+
+/// A CTA's place in the order.
+#[derive(Debug, Default)]
+struct Party {
+    now: u32,
+    known: Times,
+    /// What its last fence would release.
+    released: Option<Times>,
+    /// What its next fence would acquire.
+    seen: Times,
+}
+
+/// The history of global memory during one launch.
+#[derive(Debug, Default)]
+pub(crate) struct GlobalRaces {
+    pages: HashMap<u64, Vec<Vec<Mark>>>,
+    parties: HashMap<u64, Party>,
+    words: HashMap<u64, Times>,
+}
+
+fn join(into: &mut Times, from: &Times) {
+    for (&block, &time) in from {
+        let known = into.entry(block).or_default();
+        *known = (*known).max(time);
+    }
+}
+
+impl GlobalRaces {
+    fn now(&mut self, block: u64) -> u32 {
+        self.parties.entry(block).or_default().now + 1
+    }
+
+    /// Notes an access; returns an earlier one that it conflicts with.
+    pub(crate) fn access(&mut self, block: u64, touch: Access) -> Option<Other> {
+        let time = self.now(block);
+        let (start, end) = (touch.address, touch.address + u64::from(touch.bytes));
+        for word in start / 4..end.div_ceil(4) {
+            let low = start.max(4 * word) - 4 * word;
+            let high = end.min(4 * word + 4) - 4 * word;
+            let mark = Mark {
+                block,
+                time,
+                pc: touch.pc,
+                bytes: (0xf_u8 >> (4 - (high - low))) << low,
+                atomic: touch.usage.is_atomic(),
+                write: touch.usage.writes(),
+            };
+            let page = self
+                .pages
+                .entry(4 * word / PAGE)
+                .or_insert_with(|| vec![Vec::new(); PAGE as usize / 4]);
+            let marks = &mut page[(word % (PAGE / 4)) as usize];
+            let known = &self.parties[&block].known;
+            let others = self.parties.len() - 1;
+            if let Some(other) = conflict(marks, &mark, known, others) {
+                return Some(other);
+            }
+            note(marks, mark, known);
+        }
+        None
+    }
+
+    /// A fence of device scope.
+    pub(crate) fn fence(&mut self, block: u64) {
+        let party = self.parties.entry(block).or_default();
+        let seen = std::mem::take(&mut party.seen);
+        join(&mut party.known, &seen);
+        let mut released = party.known.clone();
+        released.insert(block, party.now + 1);
+        party.released = Some(released);
+        party.now += 1;
+    }
+
+    /// An access that takes part in synchronisation.
+    pub(crate) fn atomic(&mut self, block: u64, address: u64) {
+        let party = self.parties.entry(block).or_default();
+        let word = self.words.entry(address).or_default();
+        if let Some(released) = &party.released {
+            join(word, released);
+        }
+        join(&mut party.seen, word);
+    }
+}
+
+/// Whether a CTA that knows these times comes after an access.
+fn ordered(mark: &Mark, block: u64, known: &Times, others: usize) -> bool {
+    mark.block == block
+        || known.get(&mark.block).is_some_and(|&time| time >= mark.time)
+        || (mark.block == MANY && known.len() >= others)
+}
+
+fn conflict(marks: &[Mark], new: &Mark, known: &Times, others: usize) -> Option<Other> {
+    let clash = |old: &&Mark| {
+        old.bytes & new.bytes != 0
+            && (old.write || new.write)
+            && !(old.atomic && new.atomic)
+            && !ordered(old, new.block, known, others)
+    };
+    let old = marks.iter().find(clash)?;
+    let what = match (old.atomic, old.write) {
+        (true, _) => "an atomic access",
+        (false, true) => "a write",
+        (false, false) => "a read",
+    };
+    Some(Other { block: old.block, pc: old.pc, what })
+}
+
+fn note(marks: &mut Vec<Mark>, mark: Mark, known: &Times) {
+    if mark.write {
+        // All else on these bytes happened before, or is atomic as well.
+        marks.retain_mut(|old| {
+            // Later atomics must come after a plain access, but need not after an atomic one.
+            if mark.atomic && !(old.atomic && old.block == mark.block) {
+                return true;
+            }
+            old.bytes &= !mark.bytes;
+            old.bytes != 0
+        });
+    } else {
+        marks.retain(|old| {
+            let mine = old.block == mark.block || known.contains_key(&old.block);
+            old.write || old.atomic != mark.atomic || !mine || old.bytes & !mark.bytes != 0
+        });
+        let readers = marks.iter().filter(|old| !old.write).count();
+        if readers >= READERS {
+            marks.retain(|old| old.write);
+            marks.push(Mark { block: MANY, bytes: 0xf, ..mark });
+            return;
+        }
+    }
+    marks.push(mark);
+}

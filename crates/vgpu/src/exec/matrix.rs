@@ -1,0 +1,235 @@
+//! Matrix loads and stores, and the fragments of tensor products.
+//!
+//! Fragment layouts are those of the PTX ISA, "Warp Level Matrix Multiply-Accumulate
+//! Instructions": with g = lane / 4 and t = lane % 4, an element of e to a register,
+//! - A, register r, element j: row g + 8 (r & 1), column e t + 4 e (r >> 1) + j;
+//! - B, register r, element j: row e t + 4 e r + j, column g;
+//! - C and D, value i: row g + 8 (i >> 1), column 2 t + (i & 1).
+
+use super::access::Place;
+use super::block::Block;
+use super::product::{self, Operands};
+use super::warp::Warp;
+use super::{Run, trouble};
+use crate::check::Use;
+use crate::config::Numeric;
+use crate::error::FaultKind;
+use crate::program::{Element, MatrixMove, Mma, Space};
+use crate::registers::LANES;
+use crate::schedule::{Random, mix};
+
+/// Bytes of a row of an 8 x 8 matrix of 16-bit elements.
+const ROW: u32 = 16;
+
+impl Block<'_> {
+    pub(super) fn matrix_move(&mut self, warp: &mut Warp, matrix: &MatrixMove) -> Run<()> {
+        let addresses = warp.addresses(&matrix.address);
+        let count = matrix.registers.len();
+        let suppliers = u32::MAX >> (32 - 8 * count);
+        let mut rows = [0usize; LANES];
+        for lane in 0..8 * count {
+            let place = self.place(warp, lane, matrix.space, addresses[lane], ROW, matrix.store)?;
+            let Place::Shared(at) = place else {
+                let text = "the address of a row must be in shared memory";
+                return trouble(FaultKind::OutOfBounds, lane, Some(addresses[lane]), text);
+            };
+            rows[lane] = at;
+            if self.watches() {
+                let usage = if matrix.store { Use::Write } else { Use::Read };
+                self.check_race(warp, lane, place, ROW, usage)?;
+            }
+        }
+        if self.env.config.counters {
+            let space = Space::Shared;
+            let start = if matrix.space == Space::Generic {
+                crate::decode::reader::SHARED_WINDOW
+            } else {
+                0
+            };
+            let offsets = addresses.map(|address| address.wrapping_sub(start));
+            self.count_traffic(space, &offsets, suppliers, ROW, matrix.store);
+        }
+        for (index, &slot) in matrix.registers.iter().enumerate() {
+            for lane in 0..LANES {
+                // Places of the lane's two elements, lower half first.
+                let places = [0, 1].map(|half| {
+                    let (row, column) = if matrix.transposed {
+                        (2 * (lane % 4) + half, lane / 4)
+                    } else {
+                        (lane / 4, 2 * (lane % 4) + half)
+                    };
+                    Place::Shared(rows[8 * index + row] + 2 * column)
+                });
+                if matrix.store {
+                    self.store_elements(warp, slot, lane, places);
+                } else {
+                    self.load_elements(warp, slot, lane, places);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load_elements(&self, warp: &mut Warp, slot: u32, lane: usize, places: [Place; 2]) {
+        let [low, high] = places.map(|place| self.read(warp, place, 2) as u32);
+        warp.registers.narrow_mut(slot)[lane] = low | high << 16;
+        if self.undefined {
+            let defined = places.iter().all(|&place| self.is_defined(warp, place, 2));
+            let state = &mut warp.registers.defined[slot as usize];
+            *state = *state & !(1 << lane) | u32::from(defined) << lane;
+        }
+    }
+
+    fn store_elements(&mut self, warp: &mut Warp, slot: u32, lane: usize, places: [Place; 2]) {
+        let value = warp.registers.narrow(slot)[lane];
+        for (half, place) in places.into_iter().enumerate() {
+            self.write(warp, place, 2, u64::from(value >> (16 * half) & 0xffff));
+            if self.undefined {
+                self.set_defined(warp, place, 2, true);
+            }
+        }
+    }
+
+    pub(super) fn mma(&mut self, warp: &mut Warp, op: &Mma) {
+        if self.env.config.counters {
+            let operations = 2 * 16 * 8 * op.k as u64;
+            self.counters.tensor_operations += operations;
+            if matches!(op.a_format, Element::S8 | Element::U8) {
+                self.counters.tensor_operations_8bit += operations;
+            }
+        }
+        if matches!(op.a_format, Element::S8 | Element::U8) {
+            integer_product(warp, op);
+            return;
+        }
+        let mut operands = Operands::default();
+        for (r, &slot) in op.a.iter().enumerate() {
+            scatter(warp, slot, op.a_format, |lane, e, j, value| {
+                let column = e * (lane % 4) + 4 * e * (r >> 1) + j;
+                operands.a[lane / 4 + 8 * (r & 1)][column] = value;
+            });
+        }
+        for (r, &slot) in op.b.iter().enumerate() {
+            scatter(warp, slot, op.b_format, |lane, e, j, value| {
+                operands.b[e * (lane % 4) + 4 * e * r + j][lane / 4] = value;
+            });
+        }
+        accumulators(warp, op, &mut operands);
+        match self.env.config.numeric {
+            Numeric::Plain => product::multiply(&mut operands, op.k),
+            Numeric::Perturbed(seed) => {
+                let mut random = Random::new(mix(seed) ^ self.random.next());
+                product::multiply_shuffled(&mut operands, op.k, &mut random);
+            }
+        }
+        results(warp, op, &operands);
+    }
+}
+
+/// Hands out the elements of a register: lane, elements to a register, number, value.
+fn scatter(
+    warp: &Warp,
+    slot: u32,
+    format: Element,
+    mut give: impl FnMut(usize, usize, usize, f32),
+) {
+    let bits = format.bits();
+    let per_register = (32 / bits) as usize;
+    let values = warp.registers.narrow(slot);
+    for (lane, &word) in values.iter().enumerate() {
+        for j in 0..per_register {
+            let code = word >> (j as u32 * bits);
+            give(lane, per_register, j, product::decode(format, code));
+        }
+    }
+}
+
+/// Row and column of a lane's accumulator.
+fn place(lane: usize, index: usize) -> (usize, usize) {
+    (lane / 4 + 8 * (index >> 1), 2 * (lane % 4) + (index & 1))
+}
+
+fn accumulators(warp: &Warp, op: &Mma, operands: &mut Operands) {
+    for (r, &slot) in op.c.iter().enumerate() {
+        let values = warp.registers.narrow(slot);
+        for (lane, &word) in values.iter().enumerate() {
+            if op.half_accumulator {
+                for half in 0..2 {
+                    let (row, column) = place(lane, 2 * r + half);
+                    operands.c[row][column] = product::decode(Element::F16, word >> (16 * half));
+                }
+            } else {
+                let (row, column) = place(lane, r);
+                operands.c[row][column] = f32::from_bits(word);
+            }
+        }
+    }
+}
+
+fn results(warp: &mut Warp, op: &Mma, operands: &Operands) {
+    for (r, &slot) in op.d.iter().enumerate() {
+        let target = warp.registers.narrow_mut(slot);
+        for (lane, word) in target.iter_mut().enumerate() {
+            if op.half_accumulator {
+                let [low, high] = [0, 1].map(|half| {
+                    let (row, column) = place(lane, 2 * r + half);
+                    let value = operands.c[row][column];
+                    if value.is_nan() {
+                        0x7fff
+                    } else {
+                        u32::from(half::f16::from_f32(value).to_bits())
+                    }
+                });
+                *word = low | high << 16;
+            } else {
+                let (row, column) = place(lane, r);
+                let value = operands.c[row][column];
+                *word = if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
+            }
+        }
+    }
+}
+
+/// Products of 8-bit integers: exact, added modulo 2^32 or with saturation.
+fn integer_product(warp: &mut Warp, op: &Mma) {
+    let (mut a, mut b) = ([[0i64; 32]; 16], [[0i64; 8]; 32]);
+    let byte = |word: u32, j: usize, format: Element| {
+        let code = (word >> (8 * j)) as u8;
+        if format == Element::S8 { i64::from(code as i8) } else { i64::from(code) }
+    };
+    for (r, &slot) in op.a.iter().enumerate() {
+        for (lane, &word) in warp.registers.narrow(slot).iter().enumerate() {
+            for j in 0..4 {
+                a[lane / 4 + 8 * (r & 1)][4 * (lane % 4) + 16 * (r >> 1) + j] =
+                    byte(word, j, op.a_format);
+            }
+        }
+    }
+    for (r, &slot) in op.b.iter().enumerate() {
+        for (lane, &word) in warp.registers.narrow(slot).iter().enumerate() {
+            for j in 0..4 {
+                b[4 * (lane % 4) + 16 * r + j][lane / 4] = byte(word, j, op.b_format);
+            }
+        }
+    }
+    let sums: Vec<[u32; LANES]> =
+        op.c.iter()
+            .enumerate()
+            .map(|(index, &slot)| {
+                let c = warp.registers.narrow(slot);
+                std::array::from_fn(|lane| {
+                    let (row, column) = place(lane, index);
+                    let start = i64::from(c[lane] as i32);
+                    let sum = (0..op.k).fold(start, |sum, k| sum + a[row][k] * b[k][column]);
+                    if op.saturate {
+                        sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
+                    } else {
+                        sum as u32
+                    }
+                })
+            })
+            .collect();
+    for (&slot, values) in op.d.iter().zip(&sums) {
+        *warp.registers.narrow_mut(slot) = *values;
+    }
+}

@@ -1,0 +1,196 @@
+//! Execution: CTAs, warps, lanes.
+
+mod access;
+mod atomics;
+mod barrier;
+mod block;
+mod compute;
+mod copies;
+mod exchange;
+mod matrix;
+mod mbarrier;
+mod product;
+mod traffic;
+mod warp;
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use self::block::{Block, Progress};
+use crate::check::global::GlobalRaces;
+use crate::config::{Config, Order};
+use crate::counters::Counters;
+use crate::error::{Fault, FaultKind};
+use crate::gpu::Launch;
+use crate::memory::Memory;
+use crate::program::Program;
+use crate::schedule::{Random, mix};
+
+/// What all CTAs of a launch share.
+pub(crate) struct Env<'e> {
+    pub(crate) config: &'e Config,
+    pub(crate) memory: &'e Memory,
+    pub(crate) program: &'e Program,
+    pub(crate) launch: &'e Launch,
+    pub(crate) params: &'e [u8],
+    /// History of global memory, if races are looked for.
+    pub(crate) races: Option<Mutex<GlobalRaces>>,
+    /// Warp instructions of the whole launch.
+    executed: AtomicU64,
+    /// A fault elsewhere ends the launch.
+    stop: AtomicBool,
+}
+
+/// A fault inside an instruction, before its place is known.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) kind: FaultKind,
+    pub(crate) lane: usize,
+    pub(crate) address: Option<u64>,
+    pub(crate) message: String,
+}
+
+/// Result of a part of an instruction.
+pub(crate) type Run<T> = Result<T, Box<Trouble>>;
+
+/// A fault of a lane.
+pub(crate) fn trouble<T>(
+    kind: FaultKind,
+    lane: usize,
+    address: Option<u64>,
+    message: impl Into<String>,
+) -> Run<T> {
+    Err(Box::new(Trouble { kind, lane, address, message: message.into() }))
+}
+
+/// Runs all CTAs of a launch.
+pub(crate) fn run(
+    config: &Config,
+    memory: &Memory,
+    program: &Program,
+    launch: &Launch,
+    params: &[u8],
+) -> Result<Counters, Fault> {
+    let blocks: u64 = launch.grid.iter().map(|&n| u64::from(n)).product();
+    let env = Env {
+        config,
+        memory,
+        program,
+        launch,
+        params,
+        races: config.checks.global_races.then(|| Mutex::new(GlobalRaces::default())),
+        executed: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+    };
+    let alone = launch.cooperative || config.checks.global_races;
+    let workers = if alone { 1 } else { (config.threads as u64).clamp(1, blocks) };
+    let next = AtomicU64::new(0);
+    if workers == 1 {
+        return worker(&env, &next, blocks);
+    }
+    let results: Vec<Result<Counters, Fault>> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..workers).map(|_| scope.spawn(|| worker(&env, &next, blocks))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let mut sum = Counters::default();
+    for result in results {
+        sum.add(&result?);
+    }
+    Ok(sum)
+}
+
+/// Number of the CTA that is the `index`-th to start.
+fn nth_block(order: Order, index: u64, blocks: u64) -> u64 {
+    match order {
+        Order::LowestFirst => index,
+        Order::HighestFirst => blocks - 1 - index,
+        Order::Random(seed) => {
+            // A bijection: multiply by a number that shares no factor with the count, and shift.
+            let mut factor = mix(seed) | 1;
+            while gcd(factor % blocks.max(1), blocks) != 1 && blocks > 1 {
+                factor = factor.wrapping_add(2);
+            }
+            let start = u128::from(mix(seed ^ 0x5bd1));
+            let position = u128::from(index) * u128::from(factor % blocks.max(1)) + start;
+            (position % u128::from(blocks)) as u64
+        }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Runs CTAs until none is left. A CTA that waits for another keeps its place while the next ones
+/// are started, as resident CTAs of hardware do.
+fn worker(env: &Env<'_>, next: &AtomicU64, blocks: u64) -> Result<Counters, Fault> {
+    let order = env.config.schedule.order;
+    let mut random = Random::new(match order {
+        Order::Random(seed) => seed ^ 0xb10c,
+        _ => 0,
+    });
+    let window = match order {
+        _ if env.launch.cooperative => blocks as usize,
+        Order::Random(_) => 4,
+        _ => 1,
+    };
+    let mut counters = Counters::default();
+    let mut resident: Vec<Block<'_>> = Vec::new();
+    let mut spare: Vec<Block<'_>> = Vec::new();
+    let mut widened = 0;
+    loop {
+        while resident.len() < (window + widened) && !env.stop.load(Relaxed) {
+            let index = next.fetch_add(1, Relaxed);
+            if index >= blocks {
+                break;
+            }
+            let mut block = spare.pop().unwrap_or_else(|| Block::new(env));
+            block.start(nth_block(order, index, blocks));
+            resident.push(block);
+        }
+        if resident.is_empty() || env.stop.load(Relaxed) {
+            break;
+        }
+        let chosen = match order {
+            Order::Random(_) => random.below(resident.len()),
+            _ => 0,
+        };
+        match resident[chosen].run() {
+            Ok(Progress::Done) => {
+                let mut block = resident.swap_remove(chosen);
+                block.finish(&mut counters);
+                spare.push(block);
+                widened = 0;
+            }
+            Ok(Progress::Slice) => {
+                // It may wait for a CTA that has not started.
+                let block = resident.remove(chosen);
+                resident.push(block);
+                widened = (widened + 1).min(64);
+            }
+            Err(fault) => {
+                env.stop.store(true, Relaxed);
+                return Err(*fault);
+            }
+        }
+    }
+    Ok(counters)
+}
+
+impl Env<'_> {
+    /// Counts instructions and tells whether the launch has exceeded its limit.
+    fn exceeds_limit(&self, more: u64) -> bool {
+        let before = self.executed.fetch_add(more, Relaxed);
+        before.saturating_add(more) > self.config.instruction_limit
+    }
+
+    pub(crate) fn with_races<T>(&self, f: impl FnOnce(&mut GlobalRaces) -> T) -> Option<T> {
+        let races = self.races.as_ref()?;
+        Some(f(&mut races.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}

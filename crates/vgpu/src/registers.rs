@@ -1,0 +1,246 @@
+//! The registers of a warp: each holds one value per lane.
+
+/// Lanes of a warp.
+pub(crate) const LANES: usize = 32;
+
+/// A register's place: index of its first block. A 64-bit register takes two blocks.
+pub(crate) type Slot = u32;
+
+/// A predicate's place.
+pub(crate) type Predicate = u16;
+
+/// 32 lanes of 32 bits.
+type Block = [u64; 16];
+
+/// Register file of one warp, with the lanes of each register that have been written.
+#[derive(Clone)]
+pub(crate) struct Registers {
+    blocks: Vec<Block>,
+    /// For the first block of each register: lanes that hold a defined value.
+    pub(crate) defined: Vec<u32>,
+    /// One bit per lane.
+    pub(crate) predicates: Vec<u32>,
+    pub(crate) predicates_defined: Vec<u32>,
+}
+
+impl Registers {
+    pub(crate) fn new(blocks: usize, predicates: usize) -> Self {
+        Self {
+            blocks: vec![[0; 16]; blocks],
+            defined: vec![0; blocks],
+            predicates: vec![0; predicates],
+            predicates_defined: vec![0; predicates],
+        }
+    }
+
+    /// A 32-bit register.
+    #[inline]
+    pub(crate) fn narrow(&self, slot: Slot) -> &[u32; LANES] {
+        bytemuck::cast_ref(&self.blocks[slot as usize])
+    }
+
+    /// A 32-bit register to write.
+    #[inline]
+    pub(crate) fn narrow_mut(&mut self, slot: Slot) -> &mut [u32; LANES] {
+        bytemuck::cast_mut(&mut self.blocks[slot as usize])
+    }
+
+    /// A 64-bit register.
+    #[inline]
+    pub(crate) fn wide(&self, slot: Slot) -> &[u64; LANES] {
+        let pair: &[Block; 2] = self.blocks[slot as usize..][..2].try_into().unwrap_or(&EMPTY);
+        bytemuck::cast_ref(pair)
+    }
+
+    /// Writes the lanes of `mask` of a 32-bit register.
+    #[inline]
+    pub(crate) fn set_narrow(&mut self, slot: Slot, mask: u32, values: &[u32; LANES]) {
+        let target = self.narrow_mut(slot);
+        if mask == u32::MAX {
+            *target = *values;
+        } else {
+            for lane in 0..LANES {
+                let chosen = 0u32.wrapping_sub(mask >> lane & 1);
+                target[lane] = values[lane] & chosen | target[lane] & !chosen;
+            }
+        }
+    }
+
+    /// Writes the lanes of `mask` of a 64-bit register.
+    #[inline]
+    pub(crate) fn set_wide(&mut self, slot: Slot, mask: u32, values: &[u64; LANES]) {
+        let pair: &mut [u64] =
+            bytemuck::cast_slice_mut(&mut self.blocks[slot as usize..slot as usize + 2]);
+        for (lane, (target, value)) in pair.iter_mut().zip(values).enumerate() {
+            let chosen = 0u64.wrapping_sub(u64::from(mask >> lane & 1));
+            *target = value & chosen | *target & !chosen;
+        }
+    }
+
+    /// One lane of a register, zero-extended.
+    #[inline]
+    pub(crate) fn lane(&self, slot: Slot, wide: bool, lane: usize) -> u64 {
+        if wide { self.wide(slot)[lane] } else { u64::from(self.narrow(slot)[lane]) }
+    }
+
+    /// Writes one lane of a register.
+    #[inline]
+    pub(crate) fn set_lane(&mut self, slot: Slot, wide: bool, lane: usize, value: u64) {
+        if wide {
+            let block = &mut self.blocks[slot as usize + lane / 16];
+            block[lane % 16] = value;
+        } else {
+            self.narrow_mut(slot)[lane] = value as u32;
+        }
+    }
+
+    /// Writes the lanes of `mask` of a predicate.
+    #[inline]
+    pub(crate) fn set_predicate(&mut self, predicate: Predicate, mask: u32, values: u32) {
+        let target = &mut self.predicates[usize::from(predicate)];
+        *target = *target & !mask | values & mask;
+    }
+}
+
+static EMPTY: [Block; 2] = [[0; 16]; 2];
+
+/// The lanes of a mask, ascending.
+#[inline]
+pub(crate) fn lanes(mut mask: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = mask.trailing_zeros() as usize;
+        (mask != 0).then(|| {
+            mask &= mask - 1;
+            lane
+        })
+    })
+}
+
+/// A type that a register's lanes can be read as.
+pub(crate) trait Lane: Copy + Default {
+    /// All lanes of a register.
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES];
+    /// Writes the lanes of `mask`.
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]);
+}
+
+impl Lane for u32 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        *registers.narrow(slot)
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_narrow(slot, mask, values);
+    }
+}
+
+impl Lane for i32 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        bytemuck::cast(*registers.narrow(slot))
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
+    }
+}
+
+impl Lane for f32 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        bytemuck::cast(*registers.narrow(slot))
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
+    }
+}
+
+impl Lane for u64 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        *registers.wide(slot)
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_wide(slot, mask, values);
+    }
+}
+
+impl Lane for i64 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        bytemuck::cast(*registers.wide(slot))
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_wide(slot, mask, bytemuck::cast_ref(values));
+    }
+}
+
+impl Lane for f64 {
+    #[inline]
+    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+        bytemuck::cast(*registers.wide(slot))
+    }
+    #[inline]
+    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+        registers.set_wide(slot, mask, bytemuck::cast_ref(values));
+    }
+}
+
+/// An operation on all lanes: destination and up to three sources.
+pub(crate) type LaneFn = fn(&mut Registers, &[Slot; 4], u32);
+
+/// A comparison of all lanes of two sources.
+pub(crate) type CompareFn = fn(&Registers, Slot, Slot) -> u32;
+
+/// Makes a [`LaneFn`] of an expression over one lane's values:
+/// `lane_fn!(u32 = |a: u32, b: u32| a & b)`.
+macro_rules! lane_fn {
+    ($out:ty = |$($name:ident : $kind:ty),+| $value:expr) => {{
+        #[allow(unused_braces, reason = "the body of a function may be a block")]
+        fn run(
+            registers: &mut $crate::registers::Registers,
+            slots: &[$crate::registers::Slot; 4],
+            mask: u32,
+        ) {
+            let mut source = slots[1..].iter();
+            $(let $name = <$kind as $crate::registers::Lane>::read(
+                registers,
+                source.next().copied().unwrap_or_default(),
+            );)+
+            let mut out = [<$out>::default(); $crate::registers::LANES];
+            for lane in 0..$crate::registers::LANES {
+                $(let $name: $kind = $name[lane];)+
+                out[lane] = $value;
+            }
+            <$out as $crate::registers::Lane>::write(registers, slots[0], mask, &out);
+        }
+        run as $crate::registers::LaneFn
+    }};
+}
+pub(crate) use lane_fn;
+
+/// Makes a [`CompareFn`] of an expression over one lane's values.
+macro_rules! compare_fn {
+    (|$a:ident, $b:ident : $kind:ty| $value:expr) => {{
+        fn run(
+            registers: &$crate::registers::Registers,
+            a: $crate::registers::Slot,
+            b: $crate::registers::Slot,
+        ) -> u32 {
+            let left = <$kind as $crate::registers::Lane>::read(registers, a);
+            let right = <$kind as $crate::registers::Lane>::read(registers, b);
+            let mut mask = 0;
+            for lane in 0..$crate::registers::LANES {
+                let ($a, $b): ($kind, $kind) = (left[lane], right[lane]);
+                mask |= u32::from($value) << lane;
+            }
+            mask
+        }
+        run as $crate::registers::CompareFn
+    }};
+}
+pub(crate) use compare_fn;
