@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Instructions of a warp before another gets a turn, so that waiting in a loop ends.
-const SLICE: u32 = 1 << 16;
+const SLICE: u32 = 1 << 12;
 
 /// Rounds in which every warp only polls before the CTA counts as dead.
 const IDLE_ROUNDS: u32 = 64;

@@ -149,19 +149,24 @@ fn scatter<const N: usize>(
 ) {
     let bits = 32 / N;
     for (r, &slot) in op.a.iter().enumerate() {
-        for (lane, &word) in warp.registers.narrow(slot).iter().enumerate() {
-            let column = N * (lane % 4) + 4 * N * (r >> 1);
-            let target = &mut operands.a[lane / 4 + 8 * (r & 1)][column..column + N];
-            for (j, element) in target.iter_mut().enumerate() {
-                *element = decode[0](word >> (j * bits));
+        // Four lanes hold 4 N elements of one row, side by side.
+        let words: &[[u32; 4]; 8] = bytemuck::cast_ref(warp.registers.narrow(slot));
+        for (g, words) in words.iter().enumerate() {
+            let columns = 4 * N * (r >> 1)..4 * N * ((r >> 1) + 1);
+            let target = &mut operands.a[g + 8 * (r & 1)][columns];
+            for (elements, &word) in target.chunks_exact_mut(N).zip(words) {
+                for (j, element) in elements.iter_mut().enumerate() {
+                    *element = decode[0](word >> (j * bits));
+                }
             }
         }
     }
     for (r, &slot) in op.b.iter().enumerate() {
-        for (lane, &word) in warp.registers.narrow(slot).iter().enumerate() {
-            let row = N * (lane % 4) + 4 * N * r;
-            for j in 0..N {
-                operands.b[row + j][lane / 4] = decode[1](word >> (j * bits));
+        let words: &[[u32; 4]; 8] = bytemuck::cast_ref(warp.registers.narrow(slot));
+        let rows = &mut operands.b[4 * N * r..4 * N * (r + 1)];
+        for (i, row) in rows.iter_mut().enumerate() {
+            for (element, words) in row.iter_mut().zip(words) {
+                *element = decode[1](words[i / N] >> (i % N * bits));
             }
         }
     }
