@@ -5,6 +5,7 @@
 //! [`outcome::BenchOutcome`]: a record per request, the metrics made of them, and the settings that
 //! they were measured with. Everything that reports or compares starts there.
 
+mod align;
 mod arrivals;
 pub mod cli;
 mod client;
@@ -23,6 +24,7 @@ mod run;
 mod server;
 mod statistics;
 
+pub use align::{Alignment, align_prompts};
 pub use arrivals::{Arrival, Traffic};
 pub use client::{Api, Limits, RequestOptions};
 pub use compat::Compat;
