@@ -1,6 +1,7 @@
 //! Whether the client is the bottleneck, and what it costs: 256 streams of a simulated device that
 //! takes a step at a fixed pace, 20,000 tokens per second in all. Run with
-//! `cargo bench -p eitri-bench`.
+//! `cargo bench -p eitri-bench`. `cargo bench -p eitri-bench -- serve 5` only serves, in steps of
+//! 5 ms, and prints the address, for `tests/measure/bench_clients.py`.
 //!
 //! The client runs on one thread, whose CPU time is read; the server has threads of its own. Gaps
 //! between tokens are compared with the gaps between the device's steps.
@@ -51,8 +52,7 @@ fn thread_seconds() -> f64 {
 type Steps = Arc<Mutex<Vec<Instant>>>;
 
 /// Sleeps until the next step is due.
-fn pace(steps: Steps) -> support::StepHook {
-    let interval = Duration::from_secs(1) * STREAMS as u32 / TOKENS_PER_SECOND;
+fn pace(steps: Steps, interval: Duration) -> support::StepHook {
     let mut due = Instant::now();
     Box::new(move |_| {
         due = (due + interval).max(Instant::now());
@@ -63,7 +63,10 @@ fn pace(steps: Steps) -> support::StepHook {
 }
 
 /// A server in threads of its own, and what ends it.
-fn start_server(steps: Steps) -> Result<(String, oneshot::Sender<()>), Box<dyn Error>> {
+fn start_server(
+    steps: Steps,
+    interval: Duration,
+) -> Result<(String, oneshot::Sender<()>), Box<dyn Error>> {
     let (send_address, address) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
     thread::spawn(move || -> std::io::Result<()> {
@@ -74,7 +77,8 @@ fn start_server(steps: Steps) -> Result<(String, oneshot::Sender<()>), Box<dyn E
             let mut engine = EngineConfig::new(blocks, support::CONTEXT);
             engine.max_num_seqs = STREAMS;
             engine.max_num_batched_tokens = STREAMS * PROMPT;
-            let options = Options { engine, on_step: Some(pace(steps)), ..Options::default() };
+            let options =
+                Options { engine, on_step: Some(pace(steps, interval)), ..Options::default() };
             let state = TestServer::new(options).state;
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
             // Nobody waits for it any more if the measurement has failed.
@@ -138,7 +142,17 @@ fn describe(mut gaps: Vec<f64>) -> String {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let steps = Steps::default();
-    let (base_url, _stop) = start_server(Arc::clone(&steps))?;
+    let mut arguments = std::env::args().skip_while(|argument| argument != "serve").skip(1);
+    if let Some(milliseconds) = arguments.next() {
+        let interval = Duration::from_millis(milliseconds.parse()?);
+        let (base_url, _stop) = start_server(steps, interval)?;
+        println!("{base_url}");
+        loop {
+            thread::park();
+        }
+    }
+    let interval = Duration::from_secs(1) * STREAMS as u32 / TOKENS_PER_SECOND;
+    let (base_url, _stop) = start_server(Arc::clone(&steps), interval)?;
     let (outcome, cost) = measure(&base_url)?;
     let metrics = &outcome.metrics;
     println!(
