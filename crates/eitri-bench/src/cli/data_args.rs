@@ -82,19 +82,19 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub random_prefix_len: usize,
 
-    /// prefix_repetition: tokens of a beginning
+    /// `prefix_repetition`: tokens of a beginning
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prefix_repetition_prefix_len: usize,
 
-    /// prefix_repetition: tokens of an end
+    /// `prefix_repetition`: tokens of an end
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prefix_repetition_suffix_len: usize,
 
-    /// prefix_repetition: different beginnings
+    /// `prefix_repetition`: different beginnings
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub prefix_repetition_num_prefixes: usize,
 
-    /// prefix_repetition: tokens of an answer
+    /// `prefix_repetition`: tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub prefix_repetition_output_len: usize,
 
@@ -114,7 +114,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sonnet_prefix_len: usize,
 
-    /// custom: tokens of an answer; -1 takes the field output_tokens of each line
+    /// custom: tokens of an answer; -1 takes the field `output_tokens` of each line
     #[arg(long, value_name = "N", default_value_t = 256, allow_hyphen_values = true)]
     pub custom_output_len: i64,
 
