@@ -8,6 +8,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("eitri-openai", &[]),
     ("eitri-text", &["eitri-engine"]),
     ("eitri-server", &["eitri-openai", "eitri-text", "eitri-engine"]),
+    ("eitri-bench", &["eitri-openai", "eitri-text"]),
     ("eitri-kernels", &[]),
     ("eitri-quant", &["eitri-kernels"]),
     ("eitri-models", &["eitri-quant", "eitri-kernels"]),
@@ -15,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "eitri",
         &[
+            "eitri-bench",
             "eitri-server",
             "eitri-openai",
             "eitri-text",
