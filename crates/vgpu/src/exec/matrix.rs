@@ -122,19 +122,19 @@ impl Block<'_> {
 fn fragments(warp: &Warp, op: &Mma, operands: &mut Operands) {
     let halves = product::halves();
     match op.a_format {
-        Element::Bf16 => scatter::<2>(warp, op, operands, [|code| f32::from_bits(code << 16); 2]),
+        Element::Bf16 => scatter::<2>(warp, op, operands, &[|code| f32::from_bits(code << 16); 2]),
         Element::F16 => {
             let half = |code: u32| halves[code as usize & 0xffff];
-            scatter::<2>(warp, op, operands, [half; 2]);
+            scatter::<2>(warp, op, operands, &[half; 2]);
         }
         Element::Tf32 => {
-            scatter::<1>(warp, op, operands, [|code| product::decode(Element::Tf32, code); 2]);
+            scatter::<1>(warp, op, operands, &[|code| product::decode(Element::Tf32, code); 2]);
         }
         _ => {
             let [a, b] = [op.a_format, op.b_format].map(product::bytes);
             let tables = [a, b];
             let decode = [0, 1].map(|i: usize| move |code: u32| tables[i][code as usize & 255]);
-            scatter::<4>(warp, op, operands, decode);
+            scatter::<4>(warp, op, operands, &decode);
         }
     }
 }
@@ -145,7 +145,7 @@ fn scatter<const N: usize>(
     warp: &Warp,
     op: &Mma,
     operands: &mut Operands,
-    decode: [impl Fn(u32) -> f32; 2],
+    decode: &[impl Fn(u32) -> f32; 2],
 ) {
     let bits = 32 / N;
     for (r, &slot) in op.a.iter().enumerate() {
