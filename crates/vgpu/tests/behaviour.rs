@@ -1,5 +1,12 @@
 //! Scheduling, faults with their places, counters, memory, limits of what is accepted.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::float_cmp,
+    clippy::result_large_err,
+    reason = "helpers of tests; results are compared exactly"
+)]
 
 mod support;
 

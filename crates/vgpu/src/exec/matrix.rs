@@ -14,6 +14,7 @@ use super::{Run, trouble};
 use crate::check::Use;
 use crate::config::Numeric;
 use crate::error::FaultKind;
+use crate::numeric::NAN_F32;
 use crate::program::{Element, MatrixMove, Mma, Space};
 use crate::registers::LANES;
 use crate::schedule::{Random, mix};
@@ -122,19 +123,19 @@ impl Block<'_> {
 fn fragments(warp: &Warp, op: &Mma, operands: &mut Operands) {
     let halves = product::halves();
     match op.a_format {
-        Element::Bf16 => scatter::<2>(warp, op, operands, [|code| f32::from_bits(code << 16); 2]),
+        Element::Bf16 => scatter::<2>(warp, op, operands, &[|code| f32::from_bits(code << 16); 2]),
         Element::F16 => {
             let half = |code: u32| halves[code as usize & 0xffff];
-            scatter::<2>(warp, op, operands, [half; 2]);
+            scatter::<2>(warp, op, operands, &[half; 2]);
         }
         Element::Tf32 => {
-            scatter::<1>(warp, op, operands, [|code| product::decode(Element::Tf32, code); 2]);
+            scatter::<1>(warp, op, operands, &[|code| product::decode(Element::Tf32, code); 2]);
         }
         _ => {
             let [a, b] = [op.a_format, op.b_format].map(product::bytes);
             let tables = [a, b];
             let decode = [0, 1].map(|i: usize| move |code: u32| tables[i][code as usize & 255]);
-            scatter::<4>(warp, op, operands, decode);
+            scatter::<4>(warp, op, operands, &decode);
         }
     }
 }
@@ -145,7 +146,7 @@ fn scatter<const N: usize>(
     warp: &Warp,
     op: &Mma,
     operands: &mut Operands,
-    decode: [impl Fn(u32) -> f32; 2],
+    decode: &[impl Fn(u32) -> f32; 2],
 ) {
     let bits = 32 / N;
     for (r, &slot) in op.a.iter().enumerate() {
@@ -178,17 +179,24 @@ fn place(lane: usize, index: usize) -> (usize, usize) {
 }
 
 fn accumulators(warp: &Warp, op: &Mma, operands: &mut Operands) {
+    if !op.half_accumulator {
+        for (r, &slot) in op.c.iter().enumerate() {
+            let words: &[[u32; 4]; 8] = bytemuck::cast_ref(warp.registers.narrow(slot));
+            let rows = &mut operands.c[8 * (r >> 1)..8 * (r >> 1) + 8];
+            for (row, words) in rows.iter_mut().zip(words) {
+                for (t, &word) in words.iter().enumerate() {
+                    row[2 * t + (r & 1)] = f32::from_bits(word);
+                }
+            }
+        }
+        return;
+    }
     for (r, &slot) in op.c.iter().enumerate() {
         let values = warp.registers.narrow(slot);
         for (lane, &word) in values.iter().enumerate() {
-            if op.half_accumulator {
-                for half in 0..2 {
-                    let (row, column) = place(lane, 2 * r + half);
-                    operands.c[row][column] = product::decode(Element::F16, word >> (16 * half));
-                }
-            } else {
-                let (row, column) = place(lane, r);
-                operands.c[row][column] = f32::from_bits(word);
+            for half in 0..2 {
+                let (row, column) = place(lane, 2 * r + half);
+                operands.c[row][column] = product::decode(Element::F16, word >> (16 * half));
             }
         }
     }
@@ -197,25 +205,28 @@ fn accumulators(warp: &Warp, op: &Mma, operands: &mut Operands) {
 fn results(warp: &mut Warp, op: &Mma, operands: &Operands) {
     for (r, &slot) in op.d.iter().enumerate() {
         let target = warp.registers.narrow_mut(slot);
-        for (lane, word) in target.iter_mut().enumerate() {
-            if op.half_accumulator {
+        if op.half_accumulator {
+            for (lane, word) in target.iter_mut().enumerate() {
                 let [low, high] = [0, 1].map(|half| {
                     let (row, column) = place(lane, 2 * r + half);
-                    let value = operands.c[row][column];
-                    if value.is_nan() {
-                        0x7fff
-                    } else {
-                        u32::from(half::f16::from_f32(value).to_bits())
-                    }
+                    half_code(operands.c[row][column])
                 });
                 *word = low | high << 16;
-            } else {
-                let (row, column) = place(lane, r);
-                let value = operands.c[row][column];
-                *word = if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
+            }
+            continue;
+        }
+        let words: &mut [[u32; 4]; 8] = bytemuck::cast_mut(target);
+        for (words, row) in words.iter_mut().zip(&operands.c[8 * (r >> 1)..]) {
+            for (t, word) in words.iter_mut().enumerate() {
+                let value = row[2 * t + (r & 1)];
+                *word = if value.is_nan() { NAN_F32 } else { value.to_bits() };
             }
         }
     }
+}
+
+fn half_code(value: f32) -> u32 {
+    if value.is_nan() { 0x7fff } else { u32::from(half::f16::from_f32(value).to_bits()) }
 }
 
 /// Products of 8-bit integers: exact, added modulo 2^32 or with saturation.

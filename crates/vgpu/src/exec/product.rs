@@ -81,12 +81,19 @@ fn multiply_avx2(operands: &mut Operands, k: usize) {
 
 #[inline(always)]
 fn multiply_any(operands: &mut Operands, k: usize) {
-    for (row, sums) in operands.a.iter().zip(&mut operands.c) {
-        for (&a, b) in row.iter().zip(&operands.b).take(k) {
-            for (sum, &b) in sums.iter_mut().zip(b) {
-                *sum += a * b;
+    let (a, b) = (&operands.a, &operands.b[..k]);
+    // Four rows at a time hide the latency of their sums.
+    for (rows, target) in a.chunks_exact(4).zip(operands.c.chunks_exact_mut(4)) {
+        let mut sums: [[f32; 8]; 4] = std::array::from_fn(|q| target[q]);
+        for (i, b) in b.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let a = row[i];
+                for (sum, &b) in sums.iter_mut().zip(b) {
+                    *sum += a * b;
+                }
             }
         }
+        target.copy_from_slice(&sums);
     }
 }
 

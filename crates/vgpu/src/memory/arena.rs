@@ -143,6 +143,7 @@ impl Arena {
 
     /// Reads 32 consecutive aligned words inside the arena.
     #[inline]
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
     pub(crate) fn load_row(&self, address: u64, words: &mut [u32; 32]) {
         let at = self.pointer(address, 128).cast::<u32>();
         for (index, word) in words.iter_mut().enumerate() {
@@ -153,6 +154,7 @@ impl Arena {
 
     /// Writes 32 consecutive aligned words inside the arena.
     #[inline]
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
     pub(crate) fn store_row(&self, address: u64, words: &[u32; 32]) {
         let at = self.pointer(address, 128).cast::<u32>();
         for (index, &word) in words.iter().enumerate() {
