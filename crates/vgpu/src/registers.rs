@@ -1,4 +1,9 @@
 //! The registers of a warp: each holds one value per lane.
+#![allow(unsafe_code, reason = "operations on lanes are compiled twice, for wider vectors too")]
+#![allow(
+    clippy::inline_always,
+    reason = "loops over lanes take the vector width of the function that they are in"
+)]
 
 /// Lanes of a warp.
 pub(crate) const LANES: usize = 32;
@@ -34,26 +39,26 @@ impl Registers {
     }
 
     /// A 32-bit register.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn narrow(&self, slot: Slot) -> &[u32; LANES] {
         bytemuck::cast_ref(&self.blocks[slot as usize])
     }
 
     /// A 32-bit register to write.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn narrow_mut(&mut self, slot: Slot) -> &mut [u32; LANES] {
         bytemuck::cast_mut(&mut self.blocks[slot as usize])
     }
 
     /// A 64-bit register.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wide(&self, slot: Slot) -> &[u64; LANES] {
         let pair: &[Block; 2] = self.blocks[slot as usize..][..2].try_into().unwrap_or(&EMPTY);
         bytemuck::cast_ref(pair)
     }
 
     /// Writes the lanes of `mask` of a 32-bit register.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_narrow(&mut self, slot: Slot, mask: u32, values: &[u32; LANES]) {
         let target = self.narrow_mut(slot);
         if mask == u32::MAX {
@@ -67,10 +72,13 @@ impl Registers {
     }
 
     /// Writes the lanes of `mask` of a 64-bit register.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_wide(&mut self, slot: Slot, mask: u32, values: &[u64; LANES]) {
         let pair: &mut [u64] =
             bytemuck::cast_slice_mut(&mut self.blocks[slot as usize..slot as usize + 2]);
+        if mask == u32::MAX {
+            return pair.copy_from_slice(values);
+        }
         for (lane, (target, value)) in pair.iter_mut().zip(values).enumerate() {
             let chosen = 0u64.wrapping_sub(u64::from(mask >> lane & 1));
             *target = value & chosen | *target & !chosen;
@@ -125,73 +133,101 @@ pub(crate) trait Lane: Copy + Default {
 }
 
 impl Lane for u32 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         *registers.narrow(slot)
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_narrow(slot, mask, values);
     }
 }
 
 impl Lane for i32 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         bytemuck::cast(*registers.narrow(slot))
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
     }
 }
 
 impl Lane for f32 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         bytemuck::cast(*registers.narrow(slot))
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
     }
 }
 
 impl Lane for u64 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         *registers.wide(slot)
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_wide(slot, mask, values);
     }
 }
 
 impl Lane for i64 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         bytemuck::cast(*registers.wide(slot))
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_wide(slot, mask, bytemuck::cast_ref(values));
     }
 }
 
 impl Lane for f64 {
-    #[inline]
+    #[inline(always)]
     fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
         bytemuck::cast(*registers.wide(slot))
     }
-    #[inline]
+    #[inline(always)]
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
         registers.set_wide(slot, mask, bytemuck::cast_ref(values));
     }
 }
 
 /// An operation on all lanes: destination and up to three sources.
-pub(crate) type LaneFn = fn(&mut Registers, &[Slot; 4], u32);
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneFn(unsafe fn(&mut Registers, &[Slot; 4], u32));
+
+impl LaneFn {
+    /// The form for any processor, and that for AVX2 and FMA where the processor has them.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn choose(
+        any: unsafe fn(&mut Registers, &[Slot; 4], u32),
+        avx2: unsafe fn(&mut Registers, &[Slot; 4], u32),
+    ) -> Self {
+        let wide = std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma");
+        Self(if wide { avx2 } else { any })
+    }
+
+    /// The form for any processor.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn choose(any: unsafe fn(&mut Registers, &[Slot; 4], u32)) -> Self {
+        Self(any)
+    }
+
+    /// Runs it for the lanes of a mask.
+    #[inline]
+    pub(crate) fn run(self, registers: &mut Registers, slots: &[Slot; 4], mask: u32) {
+        // SAFETY: both forms are safe functions; `choose` takes the one that needs AVX2 and FMA
+        // only where they exist.
+        unsafe { (self.0)(registers, slots, mask) }
+    }
+}
 
 /// A comparison of all lanes of two sources.
 pub(crate) type CompareFn = fn(&Registers, Slot, Slot) -> u32;
@@ -201,7 +237,9 @@ pub(crate) type CompareFn = fn(&Registers, Slot, Slot) -> u32;
 macro_rules! lane_fn {
     ($out:ty = |$($name:ident : $kind:ty),+| $value:expr) => {{
         #[allow(unused_braces, reason = "the body of a function may be a block")]
-        fn run(
+        #[allow(clippy::inline_always, reason = "it takes the vector width of its caller")]
+        #[inline(always)]
+        fn body(
             registers: &mut $crate::registers::Registers,
             slots: &[$crate::registers::Slot; 4],
             mask: u32,
@@ -218,7 +256,27 @@ macro_rules! lane_fn {
             }
             <$out as $crate::registers::Lane>::write(registers, slots[0], mask, &out);
         }
-        run as $crate::registers::LaneFn
+        fn any(
+            registers: &mut $crate::registers::Registers,
+            slots: &[$crate::registers::Slot; 4],
+            mask: u32,
+        ) {
+            body(registers, slots, mask);
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(
+            registers: &mut $crate::registers::Registers,
+            slots: &[$crate::registers::Slot; 4],
+            mask: u32,
+        ) {
+            body(registers, slots, mask);
+        }
+        #[cfg(target_arch = "x86_64")]
+        let chosen = $crate::registers::LaneFn::choose(any, avx2);
+        #[cfg(not(target_arch = "x86_64"))]
+        let chosen = $crate::registers::LaneFn::choose(any);
+        chosen
     }};
 }
 pub(crate) use lane_fn;

@@ -67,6 +67,7 @@ impl Decoder<'_> {
     /// Adds an instruction that the text does not have but a call needs.
     fn emit(&mut self, op: Op, guard: Guard, at: &ast::Instruction<'_>) {
         self.code.push(Instruction {
+            step: op.step(),
             op,
             guard,
             class: InstructionClass::Control,
@@ -199,6 +200,7 @@ fn decode_one(
                 decoder.emit(op, guard, instruction);
             }
             decoder.code.push(Instruction {
+                step: op.step(),
                 op,
                 guard,
                 class,

@@ -3,6 +3,7 @@
 use super::barrier::BarrierState;
 use super::copies::PendingBulk;
 use super::mbarrier::MbarrierState;
+use super::product::Operands;
 use super::warp::{Warp, Yield};
 use super::{Env, Trouble};
 use crate::check::shared::SharedRaces;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Instructions of a warp before another gets a turn, so that waiting in a loop ends.
-const SLICE: u32 = 1 << 16;
+const SLICE: u32 = 1 << 12;
 
 /// Rounds in which every warp only polls before the CTA counts as dead.
 const IDLE_ROUNDS: u32 = 64;
@@ -47,6 +48,8 @@ pub(super) struct Block<'e> {
     /// Instructions of this turn.
     pub(super) executed: u64,
     pub(super) undefined: bool,
+    /// Room for the operands of a tensor product.
+    pub(super) operands: Box<Operands>,
     warps: Vec<Warp>,
     idle_rounds: u32,
 }
@@ -73,6 +76,7 @@ impl<'e> Block<'e> {
             pc: 0,
             executed: 0,
             undefined: checks.uninitialised,
+            operands: Box::default(),
             warps,
             idle_rounds: 0,
         }

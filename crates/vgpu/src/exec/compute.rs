@@ -20,7 +20,7 @@ impl Block<'_> {
     /// Executes an instruction for its active lanes. Returns whether it polled in vain.
     pub(super) fn execute(&mut self, warp: &mut Warp, op: &Op, active: u32) -> Run<bool> {
         match op {
-            Op::Lanes(run, slots) => run(&mut warp.registers, slots, active),
+            Op::Lanes(run, slots) => run.run(&mut warp.registers, slots, active),
             Op::Load(access) => self.load(warp, access, active)?,
             Op::Store(access) => self.store(warp, access, active)?,
             Op::Compare(compare) => run_compare(warp, compare, active),
@@ -75,7 +75,7 @@ impl Block<'_> {
     fn registers_only(&mut self, warp: &mut Warp, op: &Op, active: u32) {
         match op {
             Op::Approximate(run, slots, accuracy) => {
-                run(&mut warp.registers, slots, active);
+                run.run(&mut warp.registers, slots, active);
                 if let Numeric::Perturbed(seed) = self.env.config.numeric {
                     self.perturb(warp, slots[0], *accuracy, seed, active);
                 }

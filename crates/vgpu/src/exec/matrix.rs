@@ -102,18 +102,9 @@ impl Block<'_> {
             integer_product(warp, op);
             return;
         }
-        let mut operands = Operands::default();
-        for (r, &slot) in op.a.iter().enumerate() {
-            scatter(warp, slot, op.a_format, |lane, e, j, value| {
-                let column = e * (lane % 4) + 4 * e * (r >> 1) + j;
-                operands.a[lane / 4 + 8 * (r & 1)][column] = value;
-            });
-        }
-        for (r, &slot) in op.b.iter().enumerate() {
-            scatter(warp, slot, op.b_format, |lane, e, j, value| {
-                operands.b[e * (lane % 4) + 4 * e * r + j][lane / 4] = value;
-            });
-        }
+        // What is beyond k is left from before and not read.
+        let mut operands = std::mem::take(&mut self.operands);
+        fragments(warp, op, &mut operands);
         accumulators(warp, op, &mut operands);
         match self.env.config.numeric {
             Numeric::Plain => product::multiply(&mut operands, op.k),
@@ -123,23 +114,60 @@ impl Block<'_> {
             }
         }
         results(warp, op, &operands);
+        self.operands = operands;
     }
 }
 
-/// Hands out the elements of a register: lane, elements to a register, number, value.
-fn scatter(
+/// Decodes the fragments of A and B.
+fn fragments(warp: &Warp, op: &Mma, operands: &mut Operands) {
+    let halves = product::halves();
+    match op.a_format {
+        Element::Bf16 => scatter::<2>(warp, op, operands, &[|code| f32::from_bits(code << 16); 2]),
+        Element::F16 => {
+            let half = |code: u32| halves[code as usize & 0xffff];
+            scatter::<2>(warp, op, operands, &[half; 2]);
+        }
+        Element::Tf32 => {
+            scatter::<1>(warp, op, operands, &[|code| product::decode(Element::Tf32, code); 2]);
+        }
+        _ => {
+            let [a, b] = [op.a_format, op.b_format].map(product::bytes);
+            let tables = [a, b];
+            let decode = [0, 1].map(|i: usize| move |code: u32| tables[i][code as usize & 255]);
+            scatter::<4>(warp, op, operands, &decode);
+        }
+    }
+}
+
+/// Places the `N` elements of every register of A and B.
+#[inline]
+fn scatter<const N: usize>(
     warp: &Warp,
-    slot: u32,
-    format: Element,
-    mut give: impl FnMut(usize, usize, usize, f32),
+    op: &Mma,
+    operands: &mut Operands,
+    decode: &[impl Fn(u32) -> f32; 2],
 ) {
-    let bits = format.bits();
-    let per_register = (32 / bits) as usize;
-    let values = warp.registers.narrow(slot);
-    for (lane, &word) in values.iter().enumerate() {
-        for j in 0..per_register {
-            let code = word >> (j as u32 * bits);
-            give(lane, per_register, j, product::decode(format, code));
+    let bits = 32 / N;
+    for (r, &slot) in op.a.iter().enumerate() {
+        // Four lanes hold 4 N elements of one row, side by side.
+        let words: &[[u32; 4]; 8] = bytemuck::cast_ref(warp.registers.narrow(slot));
+        for (g, words) in words.iter().enumerate() {
+            let columns = 4 * N * (r >> 1)..4 * N * ((r >> 1) + 1);
+            let target = &mut operands.a[g + 8 * (r & 1)][columns];
+            for (elements, &word) in target.chunks_exact_mut(N).zip(words) {
+                for (j, element) in elements.iter_mut().enumerate() {
+                    *element = decode[0](word >> (j * bits));
+                }
+            }
+        }
+    }
+    for (r, &slot) in op.b.iter().enumerate() {
+        let words: &[[u32; 4]; 8] = bytemuck::cast_ref(warp.registers.narrow(slot));
+        let rows = &mut operands.b[4 * N * r..4 * N * (r + 1)];
+        for (i, row) in rows.iter_mut().enumerate() {
+            for (element, words) in row.iter_mut().zip(words) {
+                *element = decode[1](words[i / N] >> (i % N * bits));
+            }
         }
     }
 }

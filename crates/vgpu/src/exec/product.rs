@@ -3,6 +3,8 @@
 //! The ISA leaves order and rounding of the additions open. Here products are exact (every element
 //! format has at most 11 significant bits) and are added to the accumulator one by one in
 //! binary32, rounding to nearest: in ascending order of k, or in a random order for tests.
+#![allow(unsafe_code, reason = "one loop is compiled twice, for processors with wider vectors")]
+#![allow(clippy::inline_always, reason = "a loop takes the vector width of the function it is in")]
 
 use std::sync::LazyLock;
 
@@ -31,6 +33,8 @@ fn table(format: format::Format) -> [f32; 256] {
 }
 
 static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| table(format::E4M3));
+static HALVES: LazyLock<Vec<f32>> =
+    LazyLock::new(|| (0..=u16::MAX).map(|code| half::f16::from_bits(code).to_f32()).collect());
 static E5M2: LazyLock<[f32; 256]> = LazyLock::new(|| table(format::E5M2));
 
 /// The value of an element, in the low bits of `code`.
@@ -47,8 +51,36 @@ pub(super) fn decode(element: Element, code: u32) -> f32 {
     }
 }
 
+/// Values of all codes of binary16.
+pub(super) fn halves() -> &'static [f32] {
+    &HALVES
+}
+
+/// Values of all codes of an 8-bit format.
+pub(super) fn bytes(element: Element) -> &'static [f32; 256] {
+    if element == Element::E5m2 { &E5M2 } else { &E4M3 }
+}
+
 /// c += a b.
 pub(super) fn multiply(operands: &mut Operands, k: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the feature.
+        unsafe { multiply_avx2(operands, k) };
+        return;
+    }
+    multiply_any(operands, k);
+}
+
+/// The same loop, compiled for wider vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn multiply_avx2(operands: &mut Operands, k: usize) {
+    multiply_any(operands, k);
+}
+
+#[inline(always)]
+fn multiply_any(operands: &mut Operands, k: usize) {
     for (row, sums) in operands.a.iter().zip(&mut operands.c) {
         for (&a, b) in row.iter().zip(&operands.b).take(k) {
             for (sum, &b) in sums.iter_mut().zip(b) {

@@ -9,7 +9,7 @@ use super::copies::Copies;
 use super::{Env, Run, trouble};
 use crate::config::Order;
 use crate::error::FaultKind;
-use crate::program::{FALSE, Guard, Instruction, LaneMask, Op, Special, TRUE};
+use crate::program::{FALSE, Guard, Instruction, LaneMask, Op, Special, Step, TRUE};
 use crate::registers::{LANES, Registers, Slot, lanes};
 
 /// Why a path does not run.
@@ -327,7 +327,7 @@ impl Warp {
                 pc += 1;
                 continue;
             }
-            if instruction.op.sync_mask().is_some() || instruction.op.is_aligned() {
+            if instruction.step == Step::Together {
                 let strict = block.env.config.checks.early_exits;
                 let ready = self.arrived(&instruction.op, active, strict)?;
                 if ready != active {
@@ -343,7 +343,11 @@ impl Warp {
                     }
                 }
             }
-            match self.control(block, instruction, &mut pc, &mut mask, active)? {
+            let control = match instruction.step {
+                Step::Plain => Control::Plain,
+                _ => self.control(block, instruction, &mut pc, &mut mask, active)?,
+            };
+            match control {
                 Control::Plain => {
                     let polled = block.execute(self, &instruction.op, active)?;
                     if instrumented {

@@ -141,6 +141,45 @@ impl Arena {
         }
     }
 
+    /// Reads 32 consecutive aligned words inside the arena.
+    #[inline]
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
+    pub(crate) fn load_row(&self, address: u64, words: &mut [u32; 32]) {
+        let at = self.pointer(address, 128).cast::<u32>();
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: as for `load`; all 32 words lie in the range that `pointer` checked.
+            *word = unsafe { AtomicU32::from_ptr(at.add(index)).load(Relaxed) };
+        }
+    }
+
+    /// Writes 32 consecutive aligned words inside the arena.
+    #[inline]
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
+    pub(crate) fn store_row(&self, address: u64, words: &[u32; 32]) {
+        let at = self.pointer(address, 128).cast::<u32>();
+        for (index, &word) in words.iter().enumerate() {
+            // SAFETY: as for `load_row`.
+            unsafe { AtomicU32::from_ptr(at.add(index)).store(word, Relaxed) };
+        }
+    }
+
+    /// The bits that all 128 bytes from an address share. They lie in the arena.
+    #[inline]
+    pub(crate) fn row_state(&self, address: u64) -> u8 {
+        assert!(self.contains(address, 128), "caller checks that the access is in the arena");
+        let at = self.shadow.pointer(address - self.base);
+        let mut all = u64::MAX;
+        for index in 0..16 {
+            // SAFETY: the shadow has a byte for each of the arena. Only the host changes the state
+            // that is read here, and not of memory that it gives to a running kernel.
+            all &= unsafe { at.add(8 * index).cast::<u64>().read_unaligned() };
+        }
+        let [a, b] = [all as u32, (all >> 32) as u32];
+        let half = a & b;
+        let quarter = half & half >> 16;
+        (quarter & quarter >> 8) as u8
+    }
+
     /// Replaces a value of 2, 4 or 8 bytes atomically; returns the old one.
     pub(crate) fn update(&self, address: u64, bytes: u32, change: impl Fn(u64) -> u64) -> u64 {
         let at = self.pointer(address, u64::from(bytes));

@@ -77,12 +77,24 @@ pub(crate) enum LaneMask {
 /// A decoded instruction with what faults and checks need to know about it.
 pub(crate) struct Instruction {
     pub(crate) op: Op,
+    pub(crate) step: Step,
     pub(crate) guard: Guard,
     pub(crate) class: InstructionClass,
     pub(crate) line: u32,
     pub(crate) source: Option<(u32, u32)>,
     pub(crate) opcode: Box<str>,
     pub(crate) flow: Flow,
+}
+
+/// How the loop over instructions treats one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Plain,
+    Branch,
+    /// Lanes must arrive together.
+    Together,
+    /// Ends a path or moves it elsewhere.
+    Control,
 }
 
 /// A predicate, possibly negated.
@@ -238,6 +250,16 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    /// How the loop over instructions treats it.
+    pub(crate) fn step(&self) -> Step {
+        match self {
+            Self::Branch(_) => Step::Branch,
+            Self::Exit | Self::Call { .. } | Self::Return(_) => Step::Control,
+            _ if self.sync_mask().is_some() || self.is_aligned() => Step::Together,
+            _ => Step::Plain,
+        }
+    }
+
     /// Whether all lanes of a mask register must arrive together, and which register.
     pub(crate) fn sync_mask(&self) -> Option<Slot> {
         match self {
