@@ -67,7 +67,7 @@ impl Scenario {
         }
         let real = env::var("EITRI_GPU").as_deref() == Ok("real");
         if real && !self.any_device {
-            println!("skipped: only the virtual GPU shows this");
+            skip("only the virtual GPU shows this");
             return None;
         }
         let mut command = Command::new(env::current_exe().unwrap());
@@ -81,6 +81,11 @@ impl Scenario {
         }
         Some(command.output().unwrap())
     }
+}
+
+/// Says why a test proves nothing here.
+pub(crate) fn skip(why: &str) {
+    println!("skipped: {why}");
 }
 
 /// A folder with the stand-in under the names of NVIDIA's libraries.
