@@ -22,7 +22,11 @@ fn damaged_files_never_panic() {
         let mut rng = StdRng::seed_from_u64(7);
         let accepted = (0..DAMAGED).filter(|_| reader.feed(&mut rng)).count();
         // Otherwise the damage is too weak or too strong to test the checks.
-        assert!(accepted > DAMAGED / 1000 && accepted < DAMAGED / 4 * 3, "{}: {accepted}", reader.name);
+        assert!(
+            accepted > DAMAGED / 1000 && accepted < DAMAGED / 4 * 3,
+            "{}: {accepted}",
+            reader.name
+        );
     }
 }
 

@@ -48,8 +48,7 @@ fn of_gguf(encoding: Encoding) -> Reader {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let tensor =
-        NewTensor { name: format!("{MODULE}.weight"), encoding, shape: SHAPE.to_vec() };
+    let tensor = NewTensor { name: format!("{MODULE}.weight"), encoding, shape: SHAPE.to_vec() };
     let mut writer = GgufWriter::create(&path, &[], &[tensor]).unwrap();
     writer.write(&stored).unwrap();
     writer.finish().unwrap();

@@ -2,8 +2,8 @@
 //! four consecutive k of eight rows, in bytes.
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128, _mm_or_si128,
-    _mm_set1_epi8, _mm_slli_epi16, _mm_srl_epi16, _mm_srli_epi16, _mm_unpackhi_epi64,
+    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadl_epi64, _mm_loadu_si128,
+    _mm_or_si128, _mm_set1_epi8, _mm_slli_epi16, _mm_srl_epi16, _mm_srli_epi16, _mm_unpackhi_epi64,
     _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_set1_epi8, _mm256_sll_epi16,
     _mm256_srl_epi16, _mm256_srli_epi16,
 };

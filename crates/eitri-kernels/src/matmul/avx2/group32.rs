@@ -8,14 +8,14 @@
 //! the first-level cache for all of them. Both are the same operations in the same order.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_add_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_si256,
+    __m256, __m256i, _mm256_add_epi16, _mm256_cvtepi32_ps, _mm256_fmadd_ps, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
 use super::{
-    Kernel, LANES, Prepare, StripCall, broadcast, checked, float, load, pinned,
-    prefetch_bytes, prepare, record_pointers, store,
+    Kernel, LANES, Prepare, StripCall, broadcast, checked, float, load, pinned, prefetch_bytes,
+    prepare, record_pointers, store,
 };
 use crate::{
     matmul::{MAX_ROWS, tiles},

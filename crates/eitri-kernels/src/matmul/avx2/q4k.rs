@@ -1,8 +1,8 @@
 //! `Q4K` and `Q5K` weights, and `U5` and `U5Min`, for [`group32`](super::group32).
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_xor_ps,
+    __m256, __m256i, _mm256_fmadd_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_xor_ps,
 };
 
 use super::{
@@ -72,10 +72,7 @@ impl<const HIGH: bool> Group32 for QK<HIGH> {
     unsafe fn parameters(block: *const u8, factors: &Halves, group: usize) -> Halves {
         // SAFETY: the caller's.
         let (low, high) = unsafe {
-            (
-                sixteen(block.add((4 + group) * ROWS)),
-                sixteen(block.add((12 + group / 2) * ROWS)),
-            )
+            (sixteen(block.add((4 + group) * ROWS)), sixteen(block.add((12 + group / 2) * ROWS)))
         };
         let [scales, minima] = six_bits(low, high, 4 * (group % 2));
         let (scales, minima) = (widened(scales), widened(minima));

@@ -113,10 +113,7 @@ impl Group16 for Q3K {
     unsafe fn scales(block: *const u8, group: usize) -> Halves {
         // SAFETY: the caller's.
         let (low, high) = unsafe {
-            (
-                sixteen(block.add((2 + group) * ROWS)),
-                sixteen(block.add((10 + group / 2) * ROWS)),
-            )
+            (sixteen(block.add((2 + group) * ROWS)), sixteen(block.add((10 + group / 2) * ROWS)))
         };
         let centre = _mm_set1_epi8(32);
         let [first, second] = six_bits(low, high, 4 * (group % 2));
