@@ -5,20 +5,21 @@ use std::{
     process::{Command, Output},
 };
 
+use anyhow::Result;
 use eitri_tests::{Server, binary, workspace};
 use serde_json::Value;
 
-fn bench(server: &Server, arguments: &[&str]) -> Output {
+fn bench(server: &Server, arguments: &[&str]) -> Result<Output> {
     let tokenizer = workspace().join("models/robot");
-    Command::new(binary().unwrap())
+    let output = Command::new(binary()?)
         .args(["bench", "serve", "--base-url", &server.base, "--tokenizer"])
         .arg(tokenizer)
         .args(["--random-input-len", "64", "--random-output-len", "8", "--ignore-eos"])
         .args(["--num-prompts", "6", "--max-concurrency", "2"])
         .args(arguments)
         .env_remove("OPENAI_API_KEY")
-        .output()
-        .unwrap()
+        .output()?;
+    Ok(output)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -46,7 +47,8 @@ fn a_server_is_measured_and_the_result_is_written() {
                 "--save-records",
                 records.to_str().unwrap(),
             ],
-        );
+        )
+        .unwrap();
         let (printed, error) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{error}");
         assert!(printed.starts_with("============ Serving Benchmark Result ============\n"));
@@ -71,11 +73,11 @@ fn a_server_is_measured_and_the_result_is_written() {
 #[test]
 fn a_wrong_model_ends_the_command_with_the_servers_words() {
     let server = Server::start(Path::new("robot"), &[]).unwrap();
-    let output = bench(&server, &["--model", "other"]);
+    let output = bench(&server, &["--model", "other"]).unwrap();
     let error = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("the first request failed: status 404"), "{error}");
-    let output = bench(&server, &["--model", "other", "--ready-check-timeout-sec", "0"]);
+    let output = bench(&server, &["--model", "other", "--ready-check-timeout-sec", "0"]).unwrap();
     let (printed, error) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(printed.contains("Successful requests:                     0"), "{printed}");

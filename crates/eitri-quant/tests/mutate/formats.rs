@@ -44,7 +44,9 @@ fn of_gguf(encoding: Encoding) -> Reader {
     if quantize::encode(encoding, &values(), &mut stored).is_err() {
         StdRng::seed_from_u64(12).fill(&mut stored[..]);
         // Whatever lies there as a 16-bit scale is finite.
-        stored.iter_mut().for_each(|byte| *byte &= 0x3F);
+        for byte in &mut stored {
+            *byte &= 0x3F;
+        }
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");

@@ -11,8 +11,11 @@ pub(crate) struct Reader {
     valid: Vec<u8>,
     /// Damage is done to this many bytes more often than to those behind them: lengths and shapes.
     head: usize,
-    accepts: Box<dyn Fn(&[u8]) -> bool>,
+    accepts: Box<Accepts>,
 }
+
+/// Whether a reader takes these bytes.
+type Accepts = dyn Fn(&[u8]) -> bool;
 
 /// All readers: of files, of what a configuration declares, and of a matrix in every format.
 pub(crate) fn readers() -> Vec<Reader> {
