@@ -5,5 +5,6 @@
 
 mod compat;
 pub mod outcome;
+pub mod report;
 
 pub use compat::Compat;
