@@ -48,7 +48,9 @@ const LABEL: i32 = 17;
 const FONT: i32 = 12;
 const NAMES: u32 = 300;
 /// Room to the right of the longest bar for its number.
-const NUMBERS: u32 = 84;
+const NUMBERS: u32 = 60;
+/// Pixels that a number covers.
+const NUMBER: f64 = 40.0;
 
 /// A horizontal bar.
 #[derive(Debug, Clone, Copy)]
@@ -185,8 +187,9 @@ impl Bars {
             let (low, high) = values
                 .fold((f64::MAX, 0.0_f64), |(low, high), value| (low.min(value), high.max(value)));
             if self.logarithmic {
-                let range = (low / 1.5..high * 1.1).log_scale().with_key_points(decades(high));
-                self.draw(chart.build_cartesian_2d(range, down..0.0), low / 1.5, above)
+                let (low, high) = (low / 1.5, high * 1.1);
+                let range = (low..high).log_scale().with_key_points(round_numbers(low, high));
+                self.draw(chart.build_cartesian_2d(range, down..0.0), low, above)
             } else {
                 self.draw(chart.build_cartesian_2d(0.0..high * 1.02, down..0.0), 0.0, above)
             }
@@ -204,6 +207,8 @@ impl Bars {
         X: Ranged<ValueType = f64> + ValueFormatter<f64>,
     {
         let mut chart = chart?;
+        let end = chart.x_range().end;
+        let (pixels, _) = chart.plotting_area().dim_in_pixel();
         chart
             .configure_mesh()
             .disable_y_mesh()
@@ -212,7 +217,7 @@ impl Bars {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
-            .x_label_formatter(&|value| short(*value))
+            .x_label_formatter(&|value| tick(*value))
             .label_style(text(TEXT))
             .draw()?;
         let mut y = if above { 0 } else { 4 };
@@ -233,8 +238,12 @@ impl Bars {
                     colour.filled(),
                 )])?;
                 let mark = if bar.alarm { " !" } else { "" };
-                let label = Text::new(format!("{}{mark}", short(bar.value)), (5, -2), text(colour));
-                chart.draw_series([EmptyElement::at((bar.value, from)) + label])?;
+                let words = if bar.alarm { ALARM } else { TEXT };
+                let label = Text::new(format!("{}{mark}", short(bar.value)), (5, -2), text(words));
+                // The floor must not run through the number.
+                let clear = bar.value..bar.value + end * NUMBER / f64::from(pixels);
+                let at = group.floor.filter(|floor| clear.contains(floor)).unwrap_or(bar.value);
+                chart.draw_series([EmptyElement::at((at, from)) + label])?;
             }
             if let Some(floor) = group.floor {
                 let ends = [(floor, f64::from(y - 2)), (floor, f64::from(y + bars))];
@@ -279,7 +288,7 @@ pub(super) fn gaps(title: &str, jitter: &Jitter) -> Result<String, ChartError> {
     // At least a factor of ten, so that even gaps make a narrow bar and not a wide one.
     let (from, to) = (first.from_ms / 1.8, last.below_ms * 1.8);
     paint(title, (NARROW, 150), |area| {
-        let range = (from..to).log_scale().with_key_points(decades(to));
+        let range = (from..to).log_scale().with_key_points(round_numbers(from, to));
         let mut chart = ChartBuilder::on(area)
             .margin(4)
             .margin_right(14)
@@ -293,8 +302,8 @@ pub(super) fn gaps(title: &str, jitter: &Jitter) -> Result<String, ChartError> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(GRID)
-            .x_label_formatter(&|value| format!("{} ms", short(*value)))
-            .y_label_formatter(&|value| short(*value))
+            .x_label_formatter(&|value| format!("{} ms", tick(*value)))
+            .y_label_formatter(&|value| tick(*value))
             .label_style(text(TEXT))
             .draw()?;
         chart.draw_series(jitter.histogram.iter().map(|bar| {
@@ -331,9 +340,20 @@ fn text(colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", FONT).into_font().color(&colour)
 }
 
-/// Powers of ten up to a value, from a microsecond on.
-fn decades(high: f64) -> Vec<f64> {
-    (-3..=high.max(1e-3).log10().ceil() as i32).map(|power| 10_f64.powi(power)).collect()
+/// 1, 2 and 5 times powers of ten between two values, only powers where those are many.
+fn round_numbers(low: f64, high: f64) -> Vec<f64> {
+    let powers = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let factors: &[f64] = if high / low > 1e3 { &[1.0] } else { &[1.0, 2.0, 5.0] };
+    powers
+        .flat_map(|power| factors.iter().map(move |factor| factor * 10_f64.powi(power)))
+        .filter(|number| (low..=high).contains(number))
+        .collect()
+}
+
+/// A number on an axis.
+fn tick(value: f64) -> String {
+    let rounded = format!("{value:.3}");
+    rounded.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Three digits are enough on a chart.

@@ -41,6 +41,8 @@ pub use prompt_cache::{CacheState, Evidence, FirstTokens, PromptCache, own_prefi
 pub use published::{Load, PublishedRow, PublishedTables};
 pub use statement::statement;
 
+pub(crate) use figures::{mean, percentile};
+
 /// Our results beside published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
