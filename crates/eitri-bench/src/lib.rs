@@ -7,5 +7,6 @@ pub mod compare;
 mod compat;
 pub mod outcome;
 pub mod report;
+pub mod reproduce;
 
 pub use compat::Compat;

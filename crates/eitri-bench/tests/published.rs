@@ -1,5 +1,7 @@
 //! The published tables, judged.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
 use std::collections::BTreeMap;
 
 use eitri_bench::report::{

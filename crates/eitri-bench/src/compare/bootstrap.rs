@@ -29,13 +29,11 @@ pub(super) fn interval(
             Side::Base => (base, &requests_a),
             Side::Other => (other, &requests_b),
         };
-        match metric {
-            Metric::OutputThroughput => throughput(draws.iter().map(|&index| &sample.runs[index])),
-            _ => {
-                let drawn: Vec<_> = draws.iter().map(|&index| requests[index]).collect();
-                of_requests(metric, &drawn)
-            }
+        if metric == Metric::OutputThroughput {
+            return throughput(draws.iter().map(|&index| &sample.runs[index]));
         }
+        let drawn: Vec<_> = draws.iter().map(|&index| requests[index]).collect();
+        of_requests(metric, &drawn)
     };
     // Runs are made in turns, so those of the same number are a pair too.
     let paired = a == b && (paired || metric == Metric::OutputThroughput);

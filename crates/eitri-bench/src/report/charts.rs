@@ -74,14 +74,21 @@ struct Group {
 pub(super) struct Bars {
     pub(super) title: &'static str,
     pub(super) unit: &'static str,
-    pub(super) key: Vec<(&'static str, &'static str)>,
+    pub(super) key: Vec<(&'static str, String)>,
     logarithmic: bool,
     groups: Vec<Group>,
 }
 
-const PUBLISHED_KEY: (&str, &str) = ("published", "published");
-const OURS_KEY: (&str, &str) = ("ours", "ours");
-const ALARM_KEY: (&str, &str) = ("alarm", "faster than the floor");
+/// What published bars, ours, floors and marked bars are.
+fn key(report: &Report, floor: &str) -> Vec<(&'static str, String)> {
+    let device = &report.published_device.name;
+    vec![
+        ("published", "published".to_owned()),
+        ("ours", "ours".to_owned()),
+        ("floor", format!("{floor} on {device}")),
+        ("alarm", "faster than the floor".to_owned()),
+    ]
+}
 
 impl Bars {
     /// The bar charts of a report, without those that would be empty.
@@ -108,12 +115,7 @@ impl Bars {
         Self {
             title: "Output throughput at high load",
             unit: "tokens per second, more is better",
-            key: vec![
-                PUBLISHED_KEY,
-                OURS_KEY,
-                ("floor", "most that the practical bandwidth allows, prompts aside"),
-                ALARM_KEY,
-            ],
+            key: key(report, "most that the practical bandwidth allows, prompts aside,"),
             logarithmic: false,
             groups: groups(report, Load::High, value, ceiling),
         }
@@ -127,7 +129,7 @@ impl Bars {
         Self {
             title,
             unit: "ms, less is better",
-            key: vec![PUBLISHED_KEY, OURS_KEY, ("floor", "practical floor"), ALARM_KEY],
+            key: key(report, "practical floor"),
             logarithmic: false,
             groups: groups(report, load, value, floor),
         }
@@ -160,9 +162,9 @@ impl Bars {
             title: "Time to first token at low load",
             unit: "ms, logarithmic, less is better",
             key: vec![
-                ("published", "published (warm)"),
-                ("warm", "ours, prompt cached"),
-                ("ours", "ours, prompt computed"),
+                ("published", "published (warm)".to_owned()),
+                ("warm", "ours, prompt cached".to_owned()),
+                ("ours", "ours, prompt computed".to_owned()),
             ],
             logarithmic: true,
             groups,

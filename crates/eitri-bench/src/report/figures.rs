@@ -37,7 +37,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
 }
 
-/// Percentile of ascending values, linearly interpolated as NumPy does; 0 of nothing.
+/// Percentile of ascending values, linearly interpolated as `NumPy` does; 0 of nothing.
 pub(crate) fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = percent / 100.0 * last as f64;

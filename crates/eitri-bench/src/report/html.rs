@@ -28,7 +28,7 @@ pub enum PageError {
 struct Chart {
     title: String,
     unit: &'static str,
-    key: Vec<(&'static str, &'static str)>,
+    key: Vec<(&'static str, String)>,
     wide: String,
     narrow: String,
 }
