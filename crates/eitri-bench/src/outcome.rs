@@ -21,6 +21,8 @@ pub struct BenchOutcome {
     pub duration: f64,
     /// Computed from the records.
     pub metrics: Metrics,
+    /// When the rate of a ramp-up reached the next whole number.
+    pub rate_changes: Vec<RateChange>,
     /// Whether the run was stopped before all requests had ended; the records hold what was
     /// measured by then.
     pub interrupted: bool,
@@ -53,7 +55,8 @@ pub struct RequestRecord {
     pub ttft: f64,
     /// Gaps between successive token events, in seconds.
     pub itl: Vec<f64>,
-    /// From sending to the last token event, in seconds.
+    /// From sending to the last token event, in seconds; with the older clients and a chat, to the
+    /// last event of any kind.
     pub latency: f64,
     /// Everything that was generated. U+FFFD stands for what was not UTF-8.
     pub generated_text: String,
@@ -79,6 +82,11 @@ impl RequestRecord {
         }))
     }
 
+    /// Time that it waited for its turn under the limit on concurrency, in seconds.
+    pub fn queue_time(&self) -> f64 {
+        self.start - self.due
+    }
+
     /// Time per output token without the first, in seconds; none where only one was generated.
     pub fn tpot(&self) -> Option<f64> {
         (self.output_tokens > 1)
@@ -93,6 +101,13 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What happened, with the server's own words where it had any.
     pub message: String,
+}
+
+impl Failure {
+    /// A failure with its message.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
 }
 
 /// Kinds of failures, told apart in the report.
@@ -153,6 +168,8 @@ pub struct Metrics {
     pub e2el: Summary,
     /// Time that requests waited for their turn under the limit on concurrency.
     pub queue: Summary,
+    /// Both together.
+    pub e2el_with_queue: Summary,
 }
 
 /// A distribution of times, in milliseconds; zeros where there was nothing to measure.
@@ -180,7 +197,7 @@ impl Summary {
 
 /// Which of the measured times a report is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum MetricKind {
     /// Time to first token.
     Ttft,
@@ -190,11 +207,18 @@ pub enum MetricKind {
     Itl,
     /// End-to-end latency.
     E2el,
+    /// Time that a request waited for its turn under the limit on concurrency.
+    #[serde(rename = "client_queue_time")]
+    Queue,
+    /// End-to-end latency with that wait.
+    #[serde(rename = "e2el_including_client_queue")]
+    E2elWithQueue,
 }
 
 impl MetricKind {
     /// All kinds, in the order in which they are printed.
-    pub const ALL: [Self; 4] = [Self::Ttft, Self::Tpot, Self::Itl, Self::E2el];
+    pub const ALL: [Self; 6] =
+        [Self::Ttft, Self::Tpot, Self::Itl, Self::E2el, Self::Queue, Self::E2elWithQueue];
 
     /// The name in flags and keys.
     pub fn name(self) -> &'static str {
@@ -203,6 +227,8 @@ impl MetricKind {
             Self::Tpot => "tpot",
             Self::Itl => "itl",
             Self::E2el => "e2el",
+            Self::Queue => "client_queue_time",
+            Self::E2elWithQueue => "e2el_including_client_queue",
         }
     }
 }
@@ -215,6 +241,8 @@ impl Metrics {
             MetricKind::Tpot => &self.tpot,
             MetricKind::Itl => &self.itl,
             MetricKind::E2el => &self.e2el,
+            MetricKind::Queue => &self.queue,
+            MetricKind::E2elWithQueue => &self.e2el_with_queue,
         }
     }
 }
@@ -283,6 +311,15 @@ pub enum RampUpStrategy {
     Linear,
     /// By the same ratio per request.
     Exponential,
+}
+
+/// A moment of a ramp-up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RateChange {
+    /// Requests per second from then on.
+    pub rps: u32,
+    /// Local time in ISO 8601.
+    pub timestamp: String,
 }
 
 /// What the server said of itself, as far as it did.

@@ -276,6 +276,12 @@ impl Tokenizer {
         self.pieces.len()
     }
 
+    /// Entries of the vocabulary proper, without tokens that were added to it; the `vocab_size` of
+    /// Hugging Face's tokenizers.
+    pub fn base_vocab_size(&self) -> usize {
+        self.encoder.get_vocab_size(false)
+    }
+
     /// Whether the token has a role (`<|im_end|>`) and is left out of plain text. Tags such as
     /// `<think>` are usually not special.
     pub fn is_special(&self, id: u32) -> bool {
