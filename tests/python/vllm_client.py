@@ -227,7 +227,10 @@ async def same(value):
 
 
 def qwen(cache, out):
-    """Builds a tokenizer directory: a merge is the pair of lower ranks that was joined last into a token."""
+    """Builds a tokenizer directory unless it is there: a merge is the pair of lower ranks that was joined last into a token."""
+    out = pathlib.Path(out)
+    if (out / "tokenizer.json").exists():
+        return
     with zipfile.ZipFile(package(cache, "dashscope")) as wheel:
         lines = wheel.read("dashscope/resources/qwen.tiktoken").splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line.strip())}
@@ -259,9 +262,12 @@ def qwen(cache, out):
     template = ("{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
                 "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
     config = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "chat_template": template}
-    os.makedirs(out, exist_ok=True)
-    (pathlib.Path(out) / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
-    (pathlib.Path(out) / "tokenizer_config.json").write_text(json.dumps(config))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tokenizer_config.json").write_text(json.dumps(config))
+    # Tests run side by side: the file appears with all its content.
+    unfinished = out / f"tokenizer.{os.getpid()}"
+    unfinished.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+    unfinished.rename(out / "tokenizer.json")
 
 
 def main():

@@ -6,6 +6,7 @@
 //! they were measured with. From there [`report`] says how far it can be trusted, [`compare`] sets runs
 //! beside each other, and [`reproduce`] measures published tables again.
 
+mod align;
 mod arrivals;
 pub mod cli;
 mod client;
@@ -27,6 +28,7 @@ mod run;
 mod server;
 mod statistics;
 
+pub use align::{Alignment, align_prompts};
 pub use arrivals::{Arrival, Traffic};
 pub use client::{Api, Limits, RequestOptions};
 pub use compat::Compat;

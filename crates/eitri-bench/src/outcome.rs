@@ -22,6 +22,7 @@ pub struct BenchOutcome {
     /// Computed from the records.
     pub metrics: Metrics,
     /// When the rate of a ramp-up reached the next whole number.
+    #[serde(default)]
     pub rate_changes: Vec<RateChange>,
     /// Whether the run was stopped before all requests had ended; the records hold what was
     /// measured by then.
@@ -101,6 +102,22 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What happened, with the server's own words where it had any.
     pub message: String,
+}
+
+impl FailureKind {
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Connect => "no connection",
+            Self::Status => "error status",
+            Self::Disconnected => "connection broken",
+            Self::Timeout => "too slow",
+            Self::Malformed => "not understood",
+            Self::ServerError => "error within the stream",
+            Self::NoTokens => "no token",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 impl Failure {

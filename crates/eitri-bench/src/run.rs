@@ -74,6 +74,7 @@ impl RunControl {
 
 /// What happens before and between requests, for whoever shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RunEvent {
     /// The first prompt is tried.
     WaitingForServer,

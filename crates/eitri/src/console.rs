@@ -85,6 +85,10 @@ impl Meter {
         self.show("quantizing", done, total, parameters);
     }
 
+    pub(crate) fn requesting(&self, done: u64, total: u64) {
+        self.show("requests", done, total, |count| count.to_string());
+    }
+
     fn downloading(&self, progress: DownloadProgress<'_>) {
         let DownloadProgress { file, done_bytes, total_bytes } = progress;
         // The end of a name tells shards apart.

@@ -1,5 +1,5 @@
-//! The `eitri` command: serves a model, chats with it, says what it would take, or
-//! writes it in another format.
+//! The `eitri` command: serves a model, chats with it, says what it would take,
+//! writes it in another format, or measures servers.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its results")]
 
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Chat(arguments) => commands::chat::run(arguments),
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Quantize(arguments) => commands::quantize::run(arguments),
+        Command::Bench(arguments) => commands::bench::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

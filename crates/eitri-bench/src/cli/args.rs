@@ -84,7 +84,7 @@ pub struct ServeArgs {
     pub request_timeout_sec: u64,
 
     #[command(flatten)]
-    pub data: DataArgs,
+    pub(crate) data: DataArgs,
 
     /// Requests per second; inf sends all at once
     #[arg(long, value_name = "RATE", default_value = "inf", value_parser = names::rate)]
@@ -203,7 +203,7 @@ pub struct ServeArgs {
     pub disable_tqdm: bool,
 
     #[command(flatten)]
-    pub refused: RefusedArgs,
+    pub(crate) refused: RefusedArgs,
 }
 
 impl ValueEnum for Compat {

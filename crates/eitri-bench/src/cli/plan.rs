@@ -308,6 +308,12 @@ impl ServeArgs {
 }
 
 impl Plan {
+    /// Whether the client of this release lets the server's tokenizer cut the prompts.
+    pub fn aligns_prompts(&self) -> bool {
+        let made_up = matches!(self.dataset, Dataset::Random(_) | Dataset::PrefixRepetition(_));
+        self.run.settings.compat >= Compat::V0_32 && made_up
+    }
+
     /// Loads the tokenizer, makes the prompts and draws the times of arrival.
     ///
     /// # Errors

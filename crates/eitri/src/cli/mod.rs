@@ -1,5 +1,6 @@
 //! The command line.
 
+mod bench;
 mod engine_args;
 mod inspect_args;
 mod quantity;
@@ -13,6 +14,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
+pub(crate) use bench::{BenchArgs, BenchCommand, BenchServeArgs};
 pub(crate) use engine_args::EngineArgs;
 pub(crate) use inspect_args::{Bandwidth, InspectArgs};
 pub(crate) use quantize_args::QuantizeArgs;
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Inspect(Box<InspectArgs>),
     /// Write a model quantised, as a GGUF file or a Hugging Face directory, and report how exact it is
     Quantize(QuantizeArgs),
+    /// Measure servers
+    Bench(BenchArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,7 +93,7 @@ impl Command {
     pub(crate) fn usual_log_level(&self) -> LogLevel {
         match self {
             Self::Serve(_) => LogLevel::Info,
-            Self::Chat(_) | Self::Inspect(_) | Self::Quantize(_) => LogLevel::Warn,
+            Self::Chat(_) | Self::Inspect(_) | Self::Quantize(_) | Self::Bench(_) => LogLevel::Warn,
         }
     }
 }

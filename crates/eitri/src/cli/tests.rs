@@ -35,6 +35,8 @@ fn help_is_as_reviewed() {
     for name in ["serve", "chat", "inspect", "quantize"] {
         insta::assert_snapshot!(name, help(&[name]));
     }
+    insta::assert_snapshot!("bench", help(&["bench"]));
+    insta::assert_snapshot!("bench_serve", help(&["bench", "serve"]));
 }
 
 #[test]

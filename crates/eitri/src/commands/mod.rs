@@ -1,5 +1,6 @@
 //! What the commands do.
 
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod inspect;
 pub(crate) mod quantize;
