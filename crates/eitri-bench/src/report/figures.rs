@@ -38,7 +38,7 @@ pub(crate) fn mean(values: &[f64]) -> f64 {
 }
 
 /// Percentile of ascending values, linearly interpolated as `NumPy` does; 0 of nothing.
-pub(crate) fn percentile(sorted: &[f64], percent: f64) -> f64 {
+pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
     let position = percent / 100.0 * last as f64;
     let low = (position.floor() as usize).min(last);

@@ -92,6 +92,7 @@ pub fn render(report: &Report) -> Result<String, PageError> {
         histograms => Value::from(Serde(histograms(report)?)),
         lines => Value::from(Serde(block_lines())),
         loads,
+        answers => Value::from(Serde(answers(report))),
         titles => report.rows.iter().map(|row| row.load.title()).collect::<Vec<_>>(),
     })?;
     Ok(page)
@@ -102,6 +103,12 @@ fn warnings(report: &Report) -> Vec<[String; 4]> {
         [row.model.clone(), row.load.title().to_owned(), origin.name().to_owned(), text]
     };
     report.warnings().into_iter().map(four).collect()
+}
+
+/// What was found in the answers of each row.
+fn answers(report: &Report) -> Vec<Option<String>> {
+    let found = |row: &super::Row| Some(row.ours.as_ref()?.outputs?.to_string());
+    report.rows.iter().map(found).collect()
 }
 
 fn bar_charts(report: &Report) -> Result<Vec<Chart>, ChartError> {

@@ -27,6 +27,8 @@ pub struct Machine {
     pub processors: Option<usize>,
     /// Bytes of memory.
     pub memory_bytes: Option<u64>,
+    /// Bytes of the largest cache.
+    pub cache_bytes: Option<u64>,
     /// NVIDIA's power mode on a Jetson, else the governor of processor 0.
     pub power_mode: Option<String>,
     /// Release of the system's kernel.
@@ -58,11 +60,17 @@ impl Machine {
             let kilobytes = after(&text, "MemTotal:")?.split_whitespace().next()?.parse::<u64>();
             Some(kilobytes.ok()? << 10)
         });
+        let caches = children(&root.join("sys/devices/system/cpu/cpu0/cache"));
+        let sizes = caches.iter().filter_map(|cache| {
+            let size = fs::read_to_string(cache.join("size")).ok()?;
+            Some(size.trim().strip_suffix('K')?.parse::<u64>().ok()? << 10)
+        });
         let governor = read("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
         Self {
             name: board.or_else(|| after(&cpu_info, "model name").map(|name| tidy(&name))),
             processors: (processors > 0).then_some(processors),
             memory_bytes: memory,
+            cache_bytes: sizes.max(),
             power_mode: read("var/lib/nvpmodel/status").or(governor).map(|mode| tidy(&mode)),
             system: read("proc/sys/kernel/osrelease").map(|release| tidy(&release)),
         }
@@ -250,10 +258,15 @@ mod tests {
         write(root.path(), "proc/cpuinfo", "processor\t: 0\nBogoMIPS\t: 2000\nprocessor\t: 1\n");
         write(root.path(), "proc/meminfo", "MemTotal:       131072 kB\nMemFree: 1 kB\n");
         write(root.path(), "var/lib/nvpmodel/status", "pmode:0000\n");
+        for (index, size) in ["48K\n", "1024K\n", "32768K\n"].into_iter().enumerate() {
+            let path = format!("sys/devices/system/cpu/cpu0/cache/index{index}/size");
+            write(root.path(), &path, size);
+        }
         let machine = Machine::under(root.path());
         assert_eq!(machine.name.as_deref(), Some("NVIDIA Jetson AGX Thor Developer Kit"));
         assert_eq!((machine.processors, machine.memory_bytes), (Some(2), Some(128 << 20)));
         assert_eq!(machine.power_mode.as_deref(), Some("pmode:0000"));
+        assert_eq!(machine.cache_bytes, Some(32 << 20));
     }
 
     #[test]

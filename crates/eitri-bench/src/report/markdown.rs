@@ -108,6 +108,9 @@ impl Page<'_> {
         if let Some(remark) = &row.remark {
             writeln!(out, "{remark}\n")?;
         }
+        if let Some(ours) = &row.ours {
+            write_server(out, ours)?;
+        }
         let origin = |block: &Option<Block>| block.as_ref().map_or("–", |b| b.origin.name());
         writeln!(out, "| | {} | {} |", origin(&row.published), origin(&row.ours))?;
         writeln!(out, "|---|--:|--:|")?;
@@ -128,6 +131,21 @@ impl Page<'_> {
         writeln!(out, "| Prefix cache | {} | {} |", states[0], states[1])?;
         let physics = [physics(row.published.as_ref()), physics(row.ours.as_ref())];
         writeln!(out, "| By physics | {} | {} |", physics[0], physics[1])
+    }
+}
+
+/// What answered, and whether that was text.
+fn write_server(out: &mut String, block: &Block) -> fmt::Result {
+    if let Some(command) = &block.server_command {
+        write!(out, "Served by `{}`", command.join(" "))?;
+        match block.server.as_ref().and_then(|server| server.version.as_ref()) {
+            Some(version) => writeln!(out, ", version {version}.\n")?,
+            None => writeln!(out, ".\n")?,
+        }
+    }
+    match &block.outputs {
+        Some(outputs) => writeln!(out, "Answers: {outputs}.\n"),
+        None => Ok(()),
     }
 }
 

@@ -32,7 +32,7 @@ pub use block::{Block, Origin};
 pub use bytes::{ExpertBytes, ModelBytes, Routing};
 pub use charts::ChartError;
 pub use device::{Arithmetic, Device, Limits, Teraflops};
-pub use figures::{Figures, Times};
+pub use figures::{Figures, Times, percentile};
 pub use files::ReportError;
 pub use floor::{Floor, Shape, Verdict, step_ms};
 pub use jitter::{Bar, Jitter};
@@ -43,7 +43,7 @@ pub use prompt_cache::{CacheState, Evidence, FirstTokens, PromptCache, own_prefi
 pub use published::{Load, PublishedRow, PublishedTables};
 pub use statement::statement;
 
-pub(crate) use figures::{mean, percentile};
+pub(crate) use figures::mean;
 
 /// Our results beside published ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

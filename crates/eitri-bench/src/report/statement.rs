@@ -31,7 +31,7 @@ fn write_all(out: &mut String, block: &Block) -> fmt::Result {
         line(out, "Longest gap (ms):", &format!("{:.2}", jitter.longest_ms))?;
     }
     if let Some(energy) = &block.energy {
-        line(out, "Energy (J):", &format!("{:.1}", energy.joules))?;
+        line(out, "Energy of this machine (J):", &format!("{:.1}", energy.joules))?;
         line(out, "Output tokens per joule:", &format!("{:.3}", energy.tokens_per_joule))?;
     }
     if let Some(version) = block.server.as_ref().and_then(|server| server.version.as_ref()) {

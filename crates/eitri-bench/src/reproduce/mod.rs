@@ -106,7 +106,7 @@ pub fn reproduce<R: Rig>(
         match measure_row(row, &mut result, store, rig, &mut on_event)? {
             Ok(()) => store.save_row(&result)?,
             Err(error) => {
-                let message = error.to_string();
+                let message = format!("{error:#}");
                 on_event(RowEvent::Failed(row, &message));
                 result.error = Some(message);
             }

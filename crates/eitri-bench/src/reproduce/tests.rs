@@ -64,8 +64,15 @@ impl Rig for FakeRig {
         let settings =
             RunSettings { max_concurrency: load.max_concurrency, ..RunSettings::default() };
         let server = ServerFacts::default();
-        let outcome =
-            BenchOutcome { settings, server, requests, duration: 1.0, metrics, interrupted: false };
+        let outcome = BenchOutcome {
+            settings,
+            server,
+            requests,
+            duration: 1.0,
+            metrics,
+            rate_changes: Vec::new(),
+            interrupted: false,
+        };
         Ok(Measurement { outcome, joules: Some(6.0) })
     }
 
