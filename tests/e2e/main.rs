@@ -1,6 +1,7 @@
 //! End-to-end tests: the real binary, a real model, real clients.
 
 mod bad_input;
+mod bench;
 mod bench_reports;
 mod clients;
 mod command_line;

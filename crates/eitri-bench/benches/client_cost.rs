@@ -1,23 +1,15 @@
 //! Whether the client is the bottleneck, and what it costs: 256 streams of a simulated device that
 //! takes a step at a fixed pace, 20,000 tokens per second in all. Run with
-//! `cargo bench -p eitri-bench`.
+//! `cargo bench -p eitri-bench`. `cargo bench -p eitri-bench -- serve 5` only serves, in steps of
+//! 5 ms, and prints the address, for `tests/measure/bench_clients.py`.
 //!
 //! The client runs on one thread, whose CPU time is read; the server has threads of its own. Gaps
 //! between tokens are compared with the gaps between the device's steps.
 #![allow(clippy::print_stdout, reason = "printing the result is what this program is for")]
 
-#[allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "shared with the tests of the server, which use the rest and fail by panicking"
-)]
-#[path = "../../eitri-server/tests/server/support.rs"]
-mod support;
-
 use std::{
     error::Error,
+    path::Path,
     sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
@@ -29,10 +21,11 @@ use eitri_bench::{
     outcome::{BenchOutcome, RunSettings},
     run,
 };
-use eitri_engine::EngineConfig;
+use eitri_engine::{Engine, EngineConfig, SimExecutor, StepPlan};
+use eitri_server::{AppState, GenerationDefaults, ServedModel, ServerConfig};
+use eitri_text::{AnswerFormat, Tokenizer};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Map;
-use support::{Options, TestServer};
 use tokio::sync::{oneshot, watch};
 
 const STREAMS: usize = 256;
@@ -40,6 +33,8 @@ const TOKENS_PER_SECOND: u32 = 20_000;
 /// Per stream.
 const TOKENS: usize = 400;
 const PROMPT: usize = 16;
+const CONTEXT: usize = 1024;
+const BLOCK_SIZE: usize = 16;
 
 /// Seconds of CPU time of this thread.
 fn thread_seconds() -> f64 {
@@ -51,31 +46,57 @@ fn thread_seconds() -> f64 {
 type Steps = Arc<Mutex<Vec<Instant>>>;
 
 /// Sleeps until the next step is due.
-fn pace(steps: Steps) -> support::StepHook {
-    let interval = Duration::from_secs(1) * STREAMS as u32 / TOKENS_PER_SECOND;
+fn pace(
+    steps: Steps,
+    interval: Duration,
+) -> impl FnMut(&StepPlan) -> Result<(), String> + Send + 'static {
     let mut due = Instant::now();
-    Box::new(move |_| {
+    move |_| {
         due = (due + interval).max(Instant::now());
         thread::sleep(due.saturating_duration_since(Instant::now()));
         steps.lock().map_err(|error| error.to_string())?.push(Instant::now());
         Ok(())
-    })
+    }
+}
+
+/// A server with the vocabulary of the bundled model and a simulated device in the model's place.
+fn state(steps: Steps, interval: Duration) -> Result<AppState, Box<dyn Error + Send + Sync>> {
+    let robot = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/robot");
+    let tokenizer = Arc::new(Tokenizer::from_dir(&robot)?);
+    let blocks = STREAMS * (CONTEXT / BLOCK_SIZE);
+    let mut config = EngineConfig::new(blocks, CONTEXT);
+    config.max_num_seqs = STREAMS;
+    config.max_num_batched_tokens = STREAMS * PROMPT;
+    let vocab_size = tokenizer.base_vocab_size() as u32;
+    let device = SimExecutor::new(vocab_size, blocks, config.block_size);
+    let model = ServedModel {
+        name: "sim".to_owned(),
+        aliases: Vec::new(),
+        root: "sim".to_owned(),
+        vocab_size: tokenizer.vocab_size() as u32,
+        tokenizer,
+        chat_template: None,
+        answer_format: AnswerFormat::default(),
+        max_model_len: CONTEXT,
+        kv_block_size: config.block_size,
+        defaults: GenerationDefaults::default(),
+    };
+    let engine = Engine::spawn(config, Box::new(device.on_step(pace(steps, interval))))?;
+    Ok(AppState::new(engine, model, ServerConfig::default()))
 }
 
 /// A server in threads of its own, and what ends it.
-fn start_server(steps: Steps) -> Result<(String, oneshot::Sender<()>), Box<dyn Error>> {
+fn start_server(
+    steps: Steps,
+    interval: Duration,
+) -> Result<(String, oneshot::Sender<()>), Box<dyn Error>> {
     let (send_address, address) = mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
+    let state = state(steps, interval).map_err(|error| error.to_string())?;
     thread::spawn(move || -> std::io::Result<()> {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         runtime.block_on(async {
-            let blocks = STREAMS * (PROMPT + TOKENS).div_ceil(16) + STREAMS;
-            let mut engine = EngineConfig::new(blocks, support::CONTEXT);
-            engine.max_num_seqs = STREAMS;
-            engine.max_num_batched_tokens = STREAMS * PROMPT;
-            let options = Options { engine, on_step: Some(pace(steps)), ..Options::default() };
-            let state = TestServer::new(options).state;
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
             // Nobody waits for it any more if the measurement has failed.
             let _ = send_address.send(listener.local_addr()?);
@@ -138,7 +159,17 @@ fn describe(mut gaps: Vec<f64>) -> String {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let steps = Steps::default();
-    let (base_url, _stop) = start_server(Arc::clone(&steps))?;
+    let mut arguments = std::env::args().skip_while(|argument| argument != "serve").skip(1);
+    if let Some(milliseconds) = arguments.next() {
+        let interval = Duration::from_millis(milliseconds.parse()?);
+        let (base_url, _stop) = start_server(steps, interval)?;
+        println!("{base_url}");
+        loop {
+            thread::park();
+        }
+    }
+    let interval = Duration::from_secs(1) * STREAMS as u32 / TOKENS_PER_SECOND;
+    let (base_url, _stop) = start_server(Arc::clone(&steps), interval)?;
     let (outcome, cost) = measure(&base_url)?;
     let metrics = &outcome.metrics;
     println!(

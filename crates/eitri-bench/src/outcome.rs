@@ -109,6 +109,7 @@ impl FailureKind {
     pub fn describe(self) -> &'static str {
         match self {
             Self::Connect => "no connection",
+            Self::Refused => "refused by the server",
             Self::Status => "error status",
             Self::Disconnected => "connection broken",
             Self::Timeout => "too slow",
@@ -133,7 +134,9 @@ impl Failure {
 pub enum FailureKind {
     /// No connection could be made.
     Connect,
-    /// The server answered with a status that is not 200.
+    /// The server answered with a status from 400 to 499: it does not want this request.
+    Refused,
+    /// The server answered with another status that is not 200.
     Status,
     /// The connection broke before the answer was complete.
     Disconnected,

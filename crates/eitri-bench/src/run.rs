@@ -167,12 +167,14 @@ async fn wait_until_ready(
         let turn = Turn { origin: start, due: 0.0 };
         let record = client.ask(first, 0, turn, control.stopped()).await;
         let Some(failure) = record.failure else { return Ok(()) };
-        let hopeless = match failure.kind {
-            FailureKind::Connect | FailureKind::Disconnected | FailureKind::Timeout => false,
-            FailureKind::Status => !failure.message.starts_with("status 5"),
-            _ => true,
-        };
-        if hopeless || start.elapsed() + RETRY > limit || control.is_stopped() {
+        let may_pass = matches!(
+            failure.kind,
+            FailureKind::Connect
+                | FailureKind::Disconnected
+                | FailureKind::Timeout
+                | FailureKind::Status
+        );
+        if !may_pass || start.elapsed() + RETRY > limit || control.is_stopped() {
             let url = client.url();
             let message = format!("the first request failed: {}", failure.message);
             return Err(BenchError::Server { url, message });

@@ -204,6 +204,9 @@ async fn refusals_carry_the_servers_words() {
     assert_fails(answer, FailureKind::Status, expected).await;
     let plain = Answer::page("503 Service Unavailable", "text/html", "busy");
     assert_fails(plain, FailureKind::Status, "busy").await;
+    let body = r#"{"detail": "no such prompt"}"#;
+    let refused = Answer::page("422 Unprocessable Entity", "application/json", body);
+    assert_fails(refused, FailureKind::Refused, "no such prompt").await;
 }
 
 #[tokio::test]

@@ -125,5 +125,6 @@ fn an_outcome_is_read_as_it_was_written() {
     let cases: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
     let outcome = outcome(&cases[7], &tokenizer());
     let text = serde_json::to_string(&outcome).unwrap();
-    assert_eq!(serde_json::from_str::<BenchOutcome>(&text).unwrap(), outcome);
+    // Without printing both, which are long.
+    assert!(serde_json::from_str::<BenchOutcome>(&text).unwrap() == outcome);
 }

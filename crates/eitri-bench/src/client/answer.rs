@@ -238,7 +238,8 @@ pub(super) fn refusal(status: StatusCode, body: &str) -> Failure {
         Err(_) => extract(body),
     };
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
-    Failure::new(FailureKind::Status, format!("status {status}{said}"))
+    let kind = if status.is_client_error() { FailureKind::Refused } else { FailureKind::Status };
+    Failure::new(kind, format!("status {status}{said}"))
 }
 
 /// The words in an error object.

@@ -45,7 +45,7 @@ def cases():
         base = ["--model", "Qwen/Qwen3-8B", "--tokenizer", str(ROOT / "models/robot"), *backend]
         plain = ["--max-concurrency", "8", "--num-prompts", "30", "--save-detailed"]
         many = ["--num-prompts", "45", "--request-rate", "2.5", "--burstiness", "0.5", "--goodput", "ttft:600", "tpot:25", "e2el:900",
-                "--percentile-metrics", "ttft,tpot,itl,e2el" if older else NUMBERS, "--metric-percentiles", "25,50,99,99.9", "--label", "a b",
+                "--percentile-metrics", NUMBERS if compat == "vllm-0.32" else "ttft,tpot,itl,e2el", "--metric-percentiles", "25,50,99,99.9", "--label", "a b",
                 "--metadata", "version=1", "note=a=b", "--max-concurrency", "4"]
         few = ["--num-prompts", "1", "--percentile-metrics", "e2el"]
         for seed, (flags, count, tokens) in enumerate([(plain, 30, 70), (many, 45, 9), (few, 1, 2)]):
