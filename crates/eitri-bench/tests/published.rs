@@ -94,7 +94,7 @@ fn between_the_two_bandwidths_a_row_is_doubtful() {
     }
     let faster = faster.judged(&byte_counts()["Qwen3-8B"], &Device::jetson_thor());
     assert_eq!(faster.verdict(), Verdict::BeatsPractical);
-    assert!(faster.warnings()[0].starts_with("beats the practical floor"));
+    assert!(faster.warnings()[0].text.starts_with("beats the practical floor"));
     let mut cached = Device::jetson_thor();
     cached.cache_bytes = 16 << 30;
     assert_eq!(

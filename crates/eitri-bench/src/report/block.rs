@@ -6,7 +6,7 @@ use super::{
     bytes::ModelBytes,
     device::{Arithmetic, Device},
     figures::Figures,
-    floor::{self, Floor, Shape, Verdict},
+    floor::{self, Floor, Shape, Verdict, step_ms},
     jitter::Jitter,
     machine::Energy,
     outputs::OutputCheck,
@@ -38,6 +38,26 @@ impl Origin {
     }
 }
 
+/// What is wrong with a block, gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum WarningKind {
+    /// It is faster than it can be.
+    Floor,
+    /// Requests failed.
+    Failures,
+    /// Answers look broken.
+    Answers,
+}
+
+/// What a reader has to be told before the numbers of a block.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// What is wrong.
+    pub kind: WarningKind,
+    /// A sentence that begins in lower case.
+    pub text: String,
+}
+
 /// Figures and how far they can be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Block {
@@ -47,6 +67,8 @@ pub struct Block {
     pub figures: Figures,
     /// Requests that were not answered.
     pub failed: usize,
+    /// Milliseconds of a decode step: see [`step_ms`].
+    pub step_ms: Option<f64>,
     /// The bounds of its steps; none where the sizes of the model or the device are not known.
     pub floor: Option<Floor>,
     /// Whether prompts were cached.
@@ -66,9 +88,11 @@ pub struct Block {
 impl Block {
     /// Of a run that was measured, without bounds.
     pub fn measured(outcome: &BenchOutcome) -> Self {
+        let figures = Figures::of(outcome);
         Self {
             origin: Origin::Measured,
-            figures: Figures::of(outcome),
+            step_ms: step_ms(&figures),
+            figures,
             failed: outcome.metrics.failed,
             floor: None,
             prompt_cache: PromptCache::of(outcome),
@@ -84,6 +108,7 @@ impl Block {
     pub(super) fn bare(origin: Origin, figures: Figures, prompt_cache: PromptCache) -> Self {
         Self {
             origin,
+            step_ms: step_ms(&figures),
             figures,
             failed: 0,
             floor: None,
@@ -124,30 +149,38 @@ impl Block {
         self.floor.map_or(Verdict::Possible, |floor| floor.verdict)
     }
 
-    /// What a reader has to be told before the numbers, one sentence each.
-    pub fn warnings(&self) -> Vec<String> {
+    /// What a reader has to be told before the numbers.
+    pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         if let Some(floor) = self.floor {
             let needed = floor.implied_gbps;
             match floor.verdict {
-                Verdict::BeatsNominal => warnings.push(format!(
-                    "beats the nominal floor: {:.2} ms a step would read {needed:.0} GB/s, which the \
-                     device does not have",
-                    floor.step_ms
-                )),
-                Verdict::BeatsPractical => warnings.push(format!(
-                    "beats the practical floor: {:.2} ms a step would read {needed:.0} GB/s, which \
-                     nobody has measured on the device",
-                    floor.step_ms
-                )),
+                Verdict::BeatsNominal => warnings.push(Warning {
+                    kind: WarningKind::Floor,
+                    text: format!(
+                        "beats the nominal floor: {:.2} ms a step would read {needed:.0} GB/s, which \
+                         the device does not have",
+                        floor.step_ms
+                    ),
+                }),
+                Verdict::BeatsPractical => warnings.push(Warning {
+                    kind: WarningKind::Floor,
+                    text: format!(
+                        "beats the practical floor: {:.2} ms a step would read {needed:.0} GB/s, \
+                         which nobody has measured on the device",
+                        floor.step_ms
+                    ),
+                }),
                 Verdict::Possible | Verdict::FitsInCache => {}
             }
         }
         if let Some(outputs) = self.outputs.filter(OutputCheck::is_alarm) {
-            warnings.push(format!("answers look broken: {outputs}"));
+            let text = format!("answers look broken: {outputs}");
+            warnings.push(Warning { kind: WarningKind::Answers, text });
         }
         if self.failed > 0 {
-            warnings.push(format!("{} requests failed", self.failed));
+            let text = format!("{} requests failed", self.failed);
+            warnings.push(Warning { kind: WarningKind::Failures, text });
         }
         warnings
     }

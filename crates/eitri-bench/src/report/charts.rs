@@ -84,7 +84,7 @@ fn key(report: &Report, floor: &str) -> Vec<(&'static str, String)> {
     let device = &report.published_device.name;
     vec![
         ("published", "published".to_owned()),
-        ("ours", "ours".to_owned()),
+        ("ours", format!("ours, {}", report.our_origin().name())),
         ("floor", format!("{floor} on {device}")),
         ("alarm", "faster than the floor".to_owned()),
     ]
@@ -122,9 +122,7 @@ impl Bars {
     }
 
     fn step(report: &Report, load: Load, title: &'static str) -> Self {
-        let value = |block: &Block| {
-            block.floor.map(|floor| floor.step_ms).or(Some(block.figures.tpot.mean))
-        };
+        let value = |block: &Block| block.step_ms;
         let floor = |row: &Row| row.published.as_ref().or(row.ours.as_ref())?.floor?.practical_ms;
         Self {
             title,
@@ -163,8 +161,8 @@ impl Bars {
             unit: "ms, logarithmic, less is better",
             key: vec![
                 ("published", "published (warm)".to_owned()),
-                ("warm", "ours, prompt cached".to_owned()),
-                ("ours", "ours, prompt computed".to_owned()),
+                ("warm", format!("ours, {}, prompt cached", report.our_origin().name())),
+                ("ours", format!("ours, {}, prompt computed", report.our_origin().name())),
             ],
             logarithmic: true,
             groups,
@@ -293,7 +291,7 @@ pub(super) fn gaps(title: &str, jitter: &Jitter) -> Result<String, ChartError> {
         let range = (from..to).log_scale().with_key_points(round_numbers(from, to));
         let mut chart = ChartBuilder::on(area)
             .margin(4)
-            .margin_right(14)
+            .margin_right(26)
             .x_label_area_size(24)
             .y_label_area_size(48)
             .build_cartesian_2d(range, 0.0..tallest * 1.05)?;

@@ -11,7 +11,7 @@ const FACTS: [(&str, &str); 21] = [
     ("bytes_per_step", "/floor/bytes_per_step"),
     ("bytes_per_token", "/floor/bytes_per_token"),
     ("bytes_per_step_even_experts", "/floor/bytes_per_step_even"),
-    ("step_ms", "/floor/step_ms"),
+    ("step_ms", "/step_ms"),
     ("nominal_floor_ms", "/floor/nominal_ms"),
     ("practical_floor_ms", "/floor/practical_ms"),
     ("practical_floor_even_experts_ms", "/floor/practical_even_ms"),

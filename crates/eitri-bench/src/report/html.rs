@@ -92,6 +92,7 @@ pub fn render(report: &Report) -> Result<String, PageError> {
         histograms => Value::from(Serde(histograms(report)?)),
         lines => Value::from(Serde(block_lines())),
         loads,
+        ours => report.our_origin().name(),
         answers => Value::from(Serde(answers(report))),
         titles => report.rows.iter().map(|row| row.load.title()).collect::<Vec<_>>(),
     })?;
@@ -99,8 +100,8 @@ pub fn render(report: &Report) -> Result<String, PageError> {
 }
 
 fn warnings(report: &Report) -> Vec<[String; 4]> {
-    let four = |(row, origin, text): (&super::Row, super::Origin, String)| {
-        [row.model.clone(), row.load.title().to_owned(), origin.name().to_owned(), text]
+    let four = |(row, origin, warning): (&super::Row, super::Origin, super::Warning)| {
+        [row.model.clone(), row.load.title().to_owned(), origin.name().to_owned(), warning.text]
     };
     report.warnings().into_iter().map(four).collect()
 }

@@ -44,8 +44,9 @@ impl Page<'_> {
         let warnings = report.warnings();
         if !warnings.is_empty() {
             writeln!(out, "\n## Not to be believed as they stand\n")?;
-            for (row, origin, text) in warnings {
-                writeln!(out, "- **{}**, {}, {}: {text}", row.model, row.load, origin.name())?;
+            for (row, origin, warning) in warnings {
+                let (origin, text) = (origin.name(), warning.text);
+                writeln!(out, "- **{}**, {}, {origin}: {text}", row.model, row.load)?;
             }
         }
         for load in Load::ALL {
@@ -67,11 +68,13 @@ impl Page<'_> {
     fn write_summary(&self, out: &mut String, load: Load) -> fmt::Result {
         let mut title = load.title().to_owned();
         title[..1].make_ascii_uppercase();
+        let ours = self.report.our_origin().name();
         writeln!(out, "\n## {title}\n")?;
         writeln!(
             out,
-            "| checkpoint | tok/s published | ours | ratio | step ms published | ours | nominal floor \
-             | practical floor | published / nominal | TTFT ms published | ours | published is | ours is |"
+            "| checkpoint | tok/s published | {ours} | ratio | step ms published | {ours} | nominal floor \
+             | practical floor | nominal floor by published | TTFT ms published | {ours} | published \
+             is | {ours} is |"
         )?;
         writeln!(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|")?;
         for (index, row) in self.report.rows_of(load) {
@@ -89,8 +92,8 @@ impl Page<'_> {
                 cell("/published/figures/output_throughput", 2),
                 cell("/ours/figures/output_throughput", 2),
                 cell("/ratios/output_throughput", 2),
-                cell("/published/floor/step_ms", 2),
-                cell("/ours/floor/step_ms", 2),
+                cell("/published/step_ms", 2),
+                cell("/ours/step_ms", 2),
                 cell(&format!("{side}/floor/nominal_ms"), 2),
                 cell(&format!("{side}/floor/practical_ms"), 2),
                 cell("/published/floor/nominal_share", 2),
@@ -152,7 +155,7 @@ fn write_server(out: &mut String, block: &Block) -> fmt::Result {
 /// Lines of a block that vLLM's has not.
 pub(super) const FACTS: [(&str, &str, usize); 12] = [
     ("Bytes read per token", "/floor/bytes_per_token", 0),
-    ("Step (ms)", "/floor/step_ms", 2),
+    ("Step (ms)", "/step_ms", 2),
     ("Nominal floor of a step (ms)", "/floor/nominal_ms", 2),
     ("Practical floor of a step (ms)", "/floor/practical_ms", 2),
     ("Practical floor, experts chosen evenly (ms)", "/floor/practical_even_ms", 2),

@@ -28,7 +28,7 @@ mod statement;
 
 use serde::{Deserialize, Serialize};
 
-pub use block::{Block, Origin};
+pub use block::{Block, Origin, Warning, WarningKind};
 pub use bytes::{ExpertBytes, ModelBytes, Routing};
 pub use charts::ChartError;
 pub use device::{Arithmetic, Device, Limits, Teraflops};
@@ -122,21 +122,26 @@ impl Row {
 }
 
 impl Report {
+    /// Where our figures come from.
+    pub fn our_origin(&self) -> Origin {
+        if self.machine.is_some() { Origin::Measured } else { Origin::Modelled }
+    }
+
     /// Rows of one load, with their place in the report.
     pub fn rows_of(&self, load: Load) -> impl Iterator<Item = (usize, &Row)> {
         self.rows.iter().enumerate().filter(move |(_, row)| row.load == load)
     }
 
-    /// Every warning, with the row and the origin that it is about.
-    pub fn warnings(&self) -> Vec<(&Row, Origin, String)> {
-        let blocks = |row: &Row| [row.published.clone(), row.ours.clone()];
-        self.rows
-            .iter()
-            .flat_map(|row| {
-                blocks(row).into_iter().flatten().flat_map(move |block| {
-                    block.warnings().into_iter().map(move |text| (row, block.origin, text))
-                })
-            })
-            .collect()
+    /// Every warning, gravest first, with the row and the origin that it is about.
+    pub fn warnings(&self) -> Vec<(&Row, Origin, Warning)> {
+        let mut warnings = Vec::new();
+        for row in &self.rows {
+            for block in [&row.published, &row.ours].into_iter().flatten() {
+                let of_block = block.warnings().into_iter();
+                warnings.extend(of_block.map(|warning| (row, block.origin, warning)));
+            }
+        }
+        warnings.sort_by_key(|(_, _, warning)| warning.kind);
+        warnings
     }
 }

@@ -41,7 +41,7 @@ fn write_all(out: &mut String, block: &Block) -> fmt::Result {
         writeln!(out, "Answers: {outputs}")?;
     }
     for warning in block.warnings() {
-        writeln!(out, "!!! {warning}")?;
+        writeln!(out, "!!! {}", warning.text)?;
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ fn write_floor(out: &mut String, floor: &Floor) -> fmt::Result {
         ("Practical floor of a step (ms):", floor.practical_ms, floor.practical_share),
     ] {
         if let Some((milliseconds, share)) = milliseconds.zip(share) {
-            line(out, label, &format!("{milliseconds:.2} ({:.0} % of it)", share * 100.0))?;
+            line(out, label, &format!("{milliseconds:.2} ({:.0} % of the step)", share * 100.0))?;
         }
     }
     Ok(())

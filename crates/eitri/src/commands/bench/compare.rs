@@ -37,7 +37,8 @@ pub(super) fn run(arguments: &CompareArgs) -> Result<()> {
 }
 
 /// Measures both servers in turns: A B, B A, A B and so on, so that what drifts on the machine meets
-/// both alike. Each turn has prompts that neither has seen.
+/// both alike. Each turn has prompts that neither has seen. The first turn of each does not count: a
+/// server that has just been started is not yet what it will be.
 fn paired(urls: [&String; 2], arguments: &CompareArgs) -> Result<Vec<Sample>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tokenizer = arguments.tokenizer.as_ref().context("--tokenizer is missing")?;
@@ -50,7 +51,7 @@ fn paired(urls: [&String; 2], arguments: &CompareArgs) -> Result<Vec<Sample>> {
             None => Ok(runtime.block_on(first_model(url, &[], key.as_deref()))?.id),
         })
         .collect::<Result<Vec<String>>>()?;
-    for round in 0..arguments.rounds {
+    for round in 0..=arguments.rounds {
         for turn in 0..2 {
             let side = (round + turn) % 2;
             let seed = arguments.seed + round as u32;
@@ -70,12 +71,14 @@ fn paired(urls: [&String; 2], arguments: &CompareArgs) -> Result<Vec<Sample>> {
             ensure!(!outcome.interrupted, "interrupted");
             let failed = outcome.metrics.failed;
             ensure!(failed == 0, "{failed} requests to {} failed", urls[side]);
+            let throughput = outcome.metrics.output_throughput;
+            if round == 0 {
+                eprintln!("warm-up, {}: {throughput:.1} tok/s", urls[side]);
+                continue;
+            }
             eprintln!(
-                "round {} of {}, {}: {:.1} tok/s",
-                round + 1,
-                arguments.rounds,
-                urls[side],
-                outcome.metrics.output_throughput
+                "round {round} of {}, {}: {throughput:.1} tok/s",
+                arguments.rounds, urls[side]
             );
             samples[side].runs.push(Run::of(&outcome));
         }

@@ -29,6 +29,7 @@ struct Rate {
 
 pub(super) fn run(arguments: &KernelArgs) -> Result<()> {
     let threads = threads(arguments.threads);
+    let [n, k] = arguments.shape;
     let mut rates = Vec::new();
     let mut all_peaks = None;
     for activations in [Activations::Int8, Activations::Exact] {
@@ -43,10 +44,15 @@ pub(super) fn run(arguments: &KernelArgs) -> Result<()> {
             measure_attention(&ctx, &peaks, arguments, &mut rates)?;
         }
     }
-    let Some(peaks) = all_peaks.filter(|_| !rates.is_empty()) else {
-        bail!("no operation is named like that: {}", arguments.names.join(", "));
-    };
-    let [n, k] = arguments.shape;
+    let missing = |name: &&String| !rates.iter().any(|rate: &Rate| rate.operation.contains(*name));
+    if let Some(name) = arguments.names.iter().find(missing) {
+        let formats = WeightFormat::ALL.map(WeightFormat::name).join(", ");
+        bail!(
+            "{name} is not measured with matrices of {n}x{k}; operations are attention (bf16, fp8) and \
+             linear (int8, exact) with the formats {formats}"
+        );
+    }
+    let Some(peaks) = all_peaks else { bail!("no operation was measured") };
     let text = if arguments.json {
         let rates: Vec<Value> = rates.iter().map(Rate::to_json).collect();
         format!(

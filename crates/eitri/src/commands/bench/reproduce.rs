@@ -89,7 +89,8 @@ fn finish(report: &Report, arguments: &ReproduceArgs) -> Result<()> {
     let files = report.write(&arguments.out)?;
     let mut text = report.title.clone();
     for (row, origin, warning) in report.warnings() {
-        write!(text, "\n!!! {}, {}, {}: {warning}", row.model, row.load, origin.name())?;
+        let (origin, warning) = (origin.name(), warning.text);
+        write!(text, "\n!!! {}, {}, {origin}: {warning}", row.model, row.load)?;
     }
     for file in files {
         write!(text, "\nwritten: {}", file.display())?;
