@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod bench_reports;
 mod clients;
 mod command_line;
 mod dequantize;

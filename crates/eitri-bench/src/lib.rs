@@ -3,13 +3,15 @@
 //! [`dataset`] makes the prompts and [`Traffic`] the times of arrival, with [`draws`] that are
 //! NumPy's and Python's; [`run()`] sends them and measures. What it leaves behind is an
 //! [`outcome::BenchOutcome`]: a record per request, the metrics made of them, and the settings that
-//! they were measured with. Everything that reports or compares starts there.
+//! they were measured with. From there [`report`] says how far it can be trusted, [`compare`] sets runs
+//! beside each other, and [`reproduce`] measures published tables again.
 
 mod align;
 mod arrivals;
 pub mod cli;
 mod client;
 mod clock;
+pub mod compare;
 mod compat;
 pub mod dataset;
 pub mod draws;
@@ -18,6 +20,8 @@ mod metrics;
 pub mod outcome;
 mod progress;
 mod python_text;
+pub mod report;
+pub mod reproduce;
 mod result_block;
 mod result_file;
 mod run;

@@ -19,6 +19,7 @@ mod rope;
 mod storage;
 mod weight;
 
+pub mod measure;
 pub mod ops;
 pub mod reference;
 

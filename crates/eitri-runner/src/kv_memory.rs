@@ -38,7 +38,8 @@ impl KvDtype {
         if files.declares_fp8_kv_cache() { Self::Fp8 } else { Self::default() }
     }
 
-    fn dtype(self) -> DType {
+    /// The type of the tensors that hold it.
+    pub fn dtype(self) -> DType {
         match self {
             Self::Bf16 => DType::BF16,
             Self::F32 => DType::F32,

@@ -1,5 +1,5 @@
-//! The `eitri` command: serves a model, chats with it, says what it would take,
-//! writes it in another format, or measures servers.
+//! The `eitri` command: serves a model, chats with it, says what it would take, writes it in another
+//! format, or measures.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command prints its results")]
 

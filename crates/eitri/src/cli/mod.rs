@@ -14,7 +14,10 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-pub(crate) use bench::{BenchArgs, BenchCommand, BenchServeArgs};
+pub(crate) use bench::{
+    BenchArgs, BenchCommand, BenchServeArgs, CompareArgs, KernelArgs, LatencyArgs, ModelledDevice,
+    ReproduceArgs, SweepArgs, SweepFormat, ThroughputArgs,
+};
 pub(crate) use engine_args::EngineArgs;
 pub(crate) use inspect_args::{Bandwidth, InspectArgs};
 pub(crate) use quantize_args::QuantizeArgs;
@@ -43,7 +46,7 @@ pub(crate) enum Command {
     Inspect(Box<InspectArgs>),
     /// Write a model quantised, as a GGUF file or a Hugging Face directory, and report how exact it is
     Quantize(QuantizeArgs),
-    /// Measure servers
+    /// Measure servers, the engine and its kernels, and say how far the numbers can be trusted
     Bench(BenchArgs),
 }
 

@@ -36,7 +36,9 @@ fn help_is_as_reviewed() {
         insta::assert_snapshot!(name, help(&[name]));
     }
     insta::assert_snapshot!("bench", help(&["bench"]));
-    insta::assert_snapshot!("bench_serve", help(&["bench", "serve"]));
+    for name in ["serve", "latency", "throughput", "sweep", "kernel", "compare", "reproduce"] {
+        insta::assert_snapshot!(format!("bench_{name}"), help(&["bench", name]));
+    }
 }
 
 #[test]
@@ -54,6 +56,36 @@ fn quantize_knows_its_formats_by_name() {
     }
     let error = parse_format("q3_k").unwrap_err().to_string();
     assert!(error.contains("'q3_k'") && error.contains("q4_k_m"), "{error}");
+}
+
+#[test]
+fn bench_refuses_what_has_no_meaning() {
+    let try_parse = |line: &[&str]| {
+        parse(["eitri", "bench"].iter().chain(line).map(OsString::from)).map(|parsed| parsed.cli)
+    };
+    for line in [
+        &["compare"][..],
+        &["compare", "one.json"],
+        &["compare", "--paired", "http://a", "http://b"],
+        &["compare", "a", "b", "--confidence", "1"],
+        &["reproduce"],
+        &["reproduce", "--modelled", "thor", "--scale", "tiny"],
+        &["reproduce", "--modelled", "thor", "--models-dir", "m"],
+        &["reproduce", "--models-dir", "m", "--device", "cuda"],
+        &["sweep", "--formats", "q3_k"],
+        &["kernel", "--shape", "10"],
+        &["serve", "--floor-of", "Qwen3-8B"],
+    ] {
+        assert_eq!(try_parse(line).expect_err("should be refused").exit_code(), 2, "{line:?}");
+    }
+    for line in [
+        &["compare", "a.json", "b.json"][..],
+        &["compare", "--paired", "http://a", "http://b", "--tokenizer", "t"],
+        &["reproduce", "--scale", "tiny", "--", "--threads", "1"],
+        &["sweep", "m", "--formats", "stored,q4_0,awq-int4", "--batch-sizes", "1,2"],
+    ] {
+        assert!(try_parse(line).is_ok(), "{line:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use eitri_bench::{
     cli::{Plan, Prepared},
     first_model,
     outcome::{BenchOutcome, FailureKind},
+    report::{Block, Energy, EnergyMeter, statement},
     run as measure,
 };
 use tokio::{
@@ -15,6 +16,7 @@ use tokio::{
     sync::watch,
 };
 
+use super::facts;
 use crate::{
     cli::BenchServeArgs,
     console::{self, Meter},
@@ -46,8 +48,19 @@ pub(crate) fn run(arguments: &BenchServeArgs) -> Result<()> {
     if plan.aligns_prompts() {
         align(&runtime, &plan, &mut prepared)?;
     }
+    // Before anything is sent: a model that is not there should not cost a run.
+    let bytes = arguments.floor_of.as_deref().map(facts::of_files).transpose()?;
+    let meter = EnergyMeter::start();
     let outcome = send(&runtime, &plan, prepared, serve.disable_tqdm)?;
+    let joules = meter.and_then(EnergyMeter::joules);
     console::print_result(outcome.result_block().trim_end_matches('\n'))?;
+    let mut block = Block::measured(&outcome);
+    block.energy =
+        joules.and_then(|joules| Energy::new(joules, outcome.metrics.total_output_tokens));
+    if let Some((bytes, device)) = bytes.zip(arguments.floor_on.as_ref()) {
+        block = block.judged(&bytes, device);
+    }
+    console::print_result(&statement(&block))?;
     if let Some(result) = &plan.result {
         eprintln!("result written to {}", result.write(&outcome)?.display());
     }
@@ -72,7 +85,12 @@ fn align(runtime: &Runtime, plan: &Plan, prepared: &mut Prepared) -> Result<()> 
 }
 
 /// Sends everything; Ctrl-C ends it early.
-fn send(runtime: &Runtime, plan: &Plan, prepared: Prepared, quiet: bool) -> Result<BenchOutcome> {
+pub(super) fn send(
+    runtime: &Runtime,
+    plan: &Plan,
+    prepared: Prepared,
+    quiet: bool,
+) -> Result<BenchOutcome> {
     let Prepared { tokenizer, samples, arrivals } = prepared;
     let total = samples.len() as u64;
     let (stop, stopped) = watch::channel(false);

@@ -1,4 +1,6 @@
-//! What the machine can do at most.
+//! What the machine can do at most: vector instructions in loops without dependences.
+
+#![allow(unsafe_code, reason = "peaks are measured with vector instructions")]
 
 use std::{
     fmt,
@@ -7,17 +9,20 @@ use std::{
     time::Instant,
 };
 
-use eitri_kernels::{KernelError, ThreadPool};
+use crate::{KernelError, ThreadPool};
 
-/// Peaks of all threads together: bytes read in GB/s, multiply-adds in G/s.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peaks {
-    pub(crate) read: f64,
-    pub(crate) f32: f64,
-    /// 8-bit products widened to 32 bits each time.
-    pub(crate) int8_i32: f64,
-    /// 8-bit products added in 16 bits.
-    pub(crate) int8_i16: f64,
+/// Peaks of all threads together. Those of arithmetic are 0 where they cannot be measured: they are
+/// known for AVX2 alone.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Peaks {
+    /// Bytes read from memory, 10^9 per second.
+    pub read: f64,
+    /// f32 multiply-adds, 10^9 per second.
+    pub f32: f64,
+    /// Multiply-adds of 8-bit integers, products widened to 32 bits each time.
+    pub int8_i32: f64,
+    /// The same, products added in 16 bits.
+    pub int8_i16: f64,
 }
 
 impl fmt::Display for Peaks {
@@ -30,8 +35,17 @@ impl fmt::Display for Peaks {
     }
 }
 
-/// Measures all peaks, best of a few runs each.
-pub(crate) fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
+impl Peaks {
+    /// Measures all peaks with the threads of `pool`, best of a few runs each; takes about a second.
+    ///
+    /// # Errors
+    /// When the pool fails.
+    pub fn measure(pool: &ThreadPool) -> Result<Self, KernelError> {
+        measure(pool)
+    }
+}
+
+fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
     let data = vec![1_u64; (256 << 20) / 8];
     let part = data.len() / pool.threads();
     let read = rate(pool, &|thread| {

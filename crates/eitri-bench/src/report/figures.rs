@@ -1,0 +1,123 @@
+//! The numbers of a result block.
+
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{BenchOutcome, Summary};
+
+/// Mean, median and 99th percentile, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// The value in the middle.
+    pub median: f64,
+    /// What 99 of 100 do not exceed.
+    pub p99: f64,
+}
+
+impl Times {
+    /// The same time three times.
+    pub fn constant(milliseconds: f64) -> Self {
+        Self { mean: milliseconds, median: milliseconds, p99: milliseconds }
+    }
+
+    /// Of times in milliseconds, in any order; zeros where there are none.
+    pub fn of(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self {
+            mean: mean(&values),
+            median: percentile(&values, 50.0),
+            p99: percentile(&values, 99.0),
+        }
+    }
+}
+
+/// Arithmetic mean; 0 of nothing.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
+}
+
+/// Percentile of ascending values, linearly interpolated as `NumPy` does; 0 of nothing.
+pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let position = percent / 100.0 * last as f64;
+    let low = (position.floor() as usize).min(last);
+    let high = (low + 1).min(last);
+    sorted[low] + (sorted[high] - sorted[low]) * (position - low as f64)
+}
+
+/// What `vllm bench serve` prints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Requests that were answered.
+    pub completed: usize,
+    /// Requests at once; none where there was no limit.
+    pub max_concurrency: Option<usize>,
+    /// Seconds.
+    pub duration: f64,
+    /// Tokens of prompts.
+    pub total_input_tokens: usize,
+    /// Generated tokens.
+    pub total_output_tokens: usize,
+    /// Requests per second.
+    pub request_throughput: f64,
+    /// Generated tokens per second.
+    pub output_throughput: f64,
+    /// Tokens of prompts and generated ones per second.
+    pub total_token_throughput: f64,
+    /// Time to first token.
+    pub ttft: Times,
+    /// Time per output token without the first.
+    pub tpot: Times,
+    /// Gaps between token events.
+    pub itl: Times,
+}
+
+impl Figures {
+    /// Those of a measured run. Its 99th percentiles are computed here, since a run reports the
+    /// percentiles that it was asked for.
+    pub fn of(outcome: &BenchOutcome) -> Self {
+        let metrics = &outcome.metrics;
+        let completed = || outcome.requests.iter().filter(|request| request.success());
+        let times = |summary: &Summary, values: Vec<f64>| Times {
+            mean: summary.mean,
+            median: summary.median,
+            p99: Times::of(values).p99,
+        };
+        Self {
+            completed: metrics.completed,
+            max_concurrency: outcome.settings.max_concurrency,
+            duration: outcome.duration,
+            total_input_tokens: metrics.total_input_tokens,
+            total_output_tokens: metrics.total_output_tokens,
+            request_throughput: metrics.request_throughput,
+            output_throughput: metrics.output_throughput,
+            total_token_throughput: metrics.total_token_throughput,
+            ttft: times(&metrics.ttft, completed().map(|request| request.ttft * 1e3).collect()),
+            tpot: times(
+                &metrics.tpot,
+                completed().filter_map(|request| Some(request.tpot()? * 1e3)).collect(),
+            ),
+            itl: times(
+                &metrics.itl,
+                completed().flat_map(|request| request.itl.iter().map(|gap| gap * 1e3)).collect(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_numpys() {
+        // numpy.percentile([1, 2, 4, 8], [50, 99, 99.9])
+        let values = [1.0, 2.0, 4.0, 8.0];
+        for (percent, want) in [(50.0, 3.0), (99.0, 7.88), (99.9, 7.988), (100.0, 8.0), (0.0, 1.0)]
+        {
+            assert!((percentile(&values, percent) - want).abs() < 1e-12, "{percent}");
+        }
+        assert!(percentile(&[], 50.0).abs() < f64::EPSILON);
+    }
+}
