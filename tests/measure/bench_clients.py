@@ -33,8 +33,11 @@ def main() -> None:
         parser.add_argument(name)
     parser.add_argument("--version", default="0.10.1.1", choices=COMPAT)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("flags", nargs="*")
-    a = parser.parse_args()
+    own, flags = sys.argv[1:], []
+    if "--" in own:
+        at = own.index("--")
+        own, flags = own[:at], own[at + 1:]
+    a = parser.parse_args(own)
     clients = {
         "eitri": [a.eitri, "bench", "serve", "--compat", COMPAT[a.version]],
         "vllm": [sys.executable, str(ORACLE), a.cache, "run", a.version],
@@ -45,7 +48,7 @@ def main() -> None:
             names = list(clients) if round_number % 2 else list(reversed(clients))
             for name in names:
                 common = ["--base-url", a.base_url, "--model", a.model, "--tokenizer", a.tokenizer, "--seed", str(round_number)]
-                results[name].append(measure(clients[name], [*common, *a.flags], folder))
+                results[name].append(measure(clients[name], [*common, *flags], folder))
     print(f"{'metric':<28} {'vllm':>12} {'eitri':>12} {'ratio':>8}")
     worst = 0.0
     for key in results["vllm"][0]:

@@ -52,7 +52,10 @@ fn pace(
 ) -> impl FnMut(&StepPlan) -> Result<(), String> + Send + 'static {
     let mut due = Instant::now();
     move |_| {
-        due = (due + interval).max(Instant::now());
+        let now = Instant::now();
+        let after_pause = now > due + interval;
+        // A step that is called for late ends at once; the first after a pause takes its time.
+        due = if after_pause { now + interval } else { (due + interval).max(now) };
         thread::sleep(due.saturating_duration_since(Instant::now()));
         steps.lock().map_err(|error| error.to_string())?.push(Instant::now());
         Ok(())

@@ -1,5 +1,13 @@
 //! What the client sends, and what it makes of answers and of faults.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
 mod scripted;
 mod vllm;
 

@@ -1,5 +1,13 @@
 //! The generators draw what NumPy and Python draw.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
 use std::{path::Path, process::Command};
 
 use eitri_bench::draws::{Generator, PythonRandom, RandomState};

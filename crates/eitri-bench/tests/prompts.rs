@@ -1,5 +1,13 @@
 //! Prompts and arrivals are those of vLLM's own client.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
 mod vllm;
 
 use eitri_bench::{Compat, cli::Prepared, dataset::digest};

@@ -1,5 +1,13 @@
 //! Recorded requests give the block and the file of vLLM's own client, byte for byte.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
 mod vllm;
 
 use eitri_bench::{

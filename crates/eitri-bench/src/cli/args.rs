@@ -58,7 +58,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "DIR", help_heading = "Server")]
     pub tokenizer: Option<PathBuf>,
 
-    /// More headers of requests; the key of OPENAI_API_KEY is sent in any case
+    /// More headers of requests; the key of `OPENAI_API_KEY` is sent in any case
     #[arg(long, value_name = "KEY=VALUE", num_args = 0.., value_parser = names::key_value)]
     #[arg(help_heading = "Server")]
     pub header: Vec<(String, String)>,
@@ -125,27 +125,27 @@ pub struct ServeArgs {
     #[arg(long, value_name = "T", help_heading = "Sampling")]
     pub temperature: Option<f64>,
 
-    /// Sent as top_p
+    /// Sent as `top_p`
     #[arg(long, value_name = "P", help_heading = "Sampling")]
     pub top_p: Option<f64>,
 
-    /// Sent as top_k
+    /// Sent as `top_k`
     #[arg(long, value_name = "K", allow_hyphen_values = true, help_heading = "Sampling")]
     pub top_k: Option<i64>,
 
-    /// Sent as min_p
+    /// Sent as `min_p`
     #[arg(long, value_name = "P", help_heading = "Sampling")]
     pub min_p: Option<f64>,
 
-    /// Sent as frequency_penalty
+    /// Sent as `frequency_penalty`
     #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = "Sampling")]
     pub frequency_penalty: Option<f64>,
 
-    /// Sent as presence_penalty
+    /// Sent as `presence_penalty`
     #[arg(long, value_name = "X", allow_hyphen_values = true, help_heading = "Sampling")]
     pub presence_penalty: Option<f64>,
 
-    /// Sent as repetition_penalty
+    /// Sent as `repetition_penalty`
     #[arg(long, value_name = "X", help_heading = "Sampling")]
     pub repetition_penalty: Option<f64>,
 
@@ -157,8 +157,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "JSON", help_heading = "Sampling")]
     pub extra_body: Option<String>,
 
-    /// Metrics that are reported, of ttft, tpot, itl, e2el, and with vllm-0.32 client_queue_time,
-    /// e2el_including_client_queue
+    /// Metrics that are reported, of ttft, tpot, itl, e2el, and with vllm-0.32 `client_queue_time`,
+    /// `e2el_including_client_queue`
     #[arg(long, value_name = "LIST", default_value = "ttft,tpot,itl", help_heading = "Report")]
     pub percentile_metrics: String,
 

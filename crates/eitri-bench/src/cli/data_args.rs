@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use serde::Deserialize;
 
 use crate::{
@@ -9,8 +9,7 @@ use crate::{
 };
 
 /// `--dataset-name`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatasetName {
     /// Consecutive tokens from random places of the vocabulary on.
     Random,
@@ -26,23 +25,38 @@ pub enum DatasetName {
     Burstgpt,
 }
 
+impl ValueEnum for DatasetName {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Random,
+            Self::PrefixRepetition,
+            Self::Sharegpt,
+            Self::Sonnet,
+            Self::Custom,
+            Self::Burstgpt,
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Random => "random",
+            Self::PrefixRepetition => "prefix_repetition",
+            Self::Sharegpt => "sharegpt",
+            Self::Sonnet => "sonnet",
+            Self::Custom => "custom",
+            Self::Burstgpt => "burstgpt",
+        }))
+    }
+}
+
 /// Flags that say what is sent; their help texts are the documentation.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Prompts")]
 pub struct DataArgs {
-    /// Where prompts come from
-    #[arg(
-        long,
-        value_enum,
-        default_value = "random",
-        value_name = "NAME",
-        hide_possible_values = true
-    )]
-    #[arg(
-        long_help = "Where prompts come from: random (consecutive tokens from random places of the \
-        vocabulary on), prefix_repetition (a few random beginnings, each with many random ends), or \
-        a file: sharegpt (JSON), sonnet (lines of text), custom (JSONL), burstgpt (CSV)"
-    )]
+    /// Where prompts come from: made up (random: consecutive tokens from random places of the
+    /// vocabulary on; `prefix_repetition`: a few random beginnings, each with many random ends) or from
+    /// a file (sharegpt: JSON, sonnet: lines of text, custom: JSONL, burstgpt: CSV)
+    #[arg(long, value_enum, default_value = "random", value_name = "NAME")]
     pub dataset_name: DatasetName,
 
     /// The file of sharegpt, sonnet, custom and burstgpt
@@ -82,19 +96,19 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub random_prefix_len: usize,
 
-    /// prefix_repetition: tokens of a beginning
+    /// `prefix_repetition`: tokens of a beginning
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prefix_repetition_prefix_len: usize,
 
-    /// prefix_repetition: tokens of an end
+    /// `prefix_repetition`: tokens of an end
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub prefix_repetition_suffix_len: usize,
 
-    /// prefix_repetition: different beginnings
+    /// `prefix_repetition`: different beginnings
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub prefix_repetition_num_prefixes: usize,
 
-    /// prefix_repetition: tokens of an answer
+    /// `prefix_repetition`: tokens of an answer
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub prefix_repetition_output_len: usize,
 
@@ -114,7 +128,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "N", default_value_t = 200)]
     pub sonnet_prefix_len: usize,
 
-    /// custom: tokens of an answer; -1 takes the field output_tokens of each line
+    /// custom: tokens of an answer; -1 takes the field `output_tokens` of each line
     #[arg(long, value_name = "N", default_value_t = 256, allow_hyphen_values = true)]
     pub custom_output_len: i64,
 

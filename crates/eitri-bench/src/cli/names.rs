@@ -1,11 +1,11 @@
 //! Values that flags can have.
 
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::PossibleValue};
 
 use crate::{Api, BenchError, Compat, outcome::MetricKind};
 
 /// `--backend` and `--endpoint-type`: who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
     /// Completions.
     Vllm,
@@ -15,6 +15,17 @@ pub enum Backend {
     OpenaiChat,
     /// Responses.
     OpenaiResponses,
+}
+
+// Written out: derived, the variants' documentation would stretch the help of all flags.
+impl ValueEnum for Backend {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Vllm, Self::Openai, Self::OpenaiChat, Self::OpenaiResponses]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
+    }
 }
 
 impl Backend {

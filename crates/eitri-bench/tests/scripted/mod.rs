@@ -61,7 +61,8 @@ impl Answer {
             .to_owned();
         for event in events {
             let event = format!("data: {event}\n\n");
-            text += &format!("{:x}\r\n{event}\r\n", event.len());
+            let length = format!("{:x}\r\n", event.len());
+            text.extend([length.as_str(), &event, "\r\n"]);
         }
         Self { bytes: text.into_bytes(), after: After::Close }
     }
