@@ -23,7 +23,7 @@ struct Rate {
     operation: String,
     kernel: &'static str,
     unit: &'static str,
-    rate: f64,
+    per_second: f64,
     peak: f64,
 }
 
@@ -100,7 +100,7 @@ fn measure_linear(
             (512, "GMAC/s", measured.prefill_gmacs, peaks.f32),
         ] {
             let operation = format!("{operation}, rows {rows}");
-            rates.push(Rate { operation, kernel, unit, rate, peak });
+            rates.push(Rate { operation, kernel, unit, per_second: rate, peak });
         }
     }
     Ok(())
@@ -128,7 +128,7 @@ fn measure_attention(
             }
             let size = AttentionSize { batch, rows, context: CONTEXT };
             let rate = work / attention_seconds(ctx, HEADS, dtype, size)? / 1e9;
-            rates.push(Rate { operation, kernel, unit, rate, peak });
+            rates.push(Rate { operation, kernel, unit, per_second: rate, peak });
         }
     }
     Ok(())
@@ -137,7 +137,7 @@ fn measure_attention(
 impl Rate {
     /// None where the machine's peak is not known.
     fn share(&self) -> Option<f64> {
-        (self.peak > 0.0).then(|| self.rate / self.peak)
+        (self.peak > 0.0).then(|| self.per_second / self.peak)
     }
 
     fn to_json(&self) -> Value {
@@ -145,7 +145,7 @@ impl Rate {
             "operation": self.operation,
             "kernel": self.kernel,
             "unit": self.unit,
-            "rate": self.rate,
+            "rate": self.per_second,
             "peak": self.peak,
             "share": self.share(),
         })
@@ -159,7 +159,7 @@ fn table(rates: &[Rate]) -> Result<String> {
         write!(
             text,
             "\n{:<40} {:<36} {:>9.1} {:<6} {share:>6}",
-            rate.operation, rate.kernel, rate.rate, rate.unit
+            rate.operation, rate.kernel, rate.per_second, rate.unit
         )?;
     }
     Ok(text)
