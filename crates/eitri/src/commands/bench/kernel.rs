@@ -19,8 +19,8 @@ const HEADS: HeadShape = HeadShape { heads: 16, kv_heads: 8, head_dim: 128 };
 const CONTEXT: usize = 2048;
 
 /// One operation: what it does per second, and what the machine could do at most.
-struct Rate {
-    operation: String,
+struct Operation {
+    name: String,
     kernel: &'static str,
     unit: &'static str,
     rate: f64,
@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &KernelArgs) -> Result<()> {
             measure_attention(&ctx, &peaks, arguments, &mut rates)?;
         }
     }
-    let missing = |name: &&String| !rates.iter().any(|rate: &Rate| rate.operation.contains(*name));
+    let missing = |name: &&String| !rates.iter().any(|rate: &Operation| rate.name.contains(*name));
     if let Some(name) = arguments.names.iter().find(missing) {
         let formats = WeightFormat::ALL.map(WeightFormat::name).join(", ");
         bail!(
@@ -54,7 +54,7 @@ pub(super) fn run(arguments: &KernelArgs) -> Result<()> {
     }
     let Some(peaks) = all_peaks else { bail!("no operation was measured") };
     let text = if arguments.json {
-        let rates: Vec<Value> = rates.iter().map(Rate::to_json).collect();
+        let rates: Vec<Value> = rates.iter().map(Operation::to_json).collect();
         format!(
             "{:#}",
             json!({
@@ -80,7 +80,7 @@ fn measure_linear(
     activations: Activations,
     peaks: &Peaks,
     arguments: &KernelArgs,
-    rates: &mut Vec<Rate>,
+    rates: &mut Vec<Operation>,
 ) -> Result<()> {
     let [n, k] = arguments.shape;
     let name = match activations {
@@ -100,7 +100,7 @@ fn measure_linear(
             (512, "GMAC/s", measured.prefill_gmacs, peaks.f32),
         ] {
             let operation = format!("{operation}, rows {rows}");
-            rates.push(Rate { operation, kernel, unit, rate, peak });
+            rates.push(Operation { name: operation, kernel, unit, rate, peak });
         }
     }
     Ok(())
@@ -110,7 +110,7 @@ fn measure_attention(
     ctx: &Context,
     peaks: &Peaks,
     arguments: &KernelArgs,
-    rates: &mut Vec<Rate>,
+    rates: &mut Vec<Operation>,
 ) -> Result<()> {
     for kv in [KvDtype::Bf16, KvDtype::Fp8] {
         let dtype = kv.dtype();
@@ -128,13 +128,13 @@ fn measure_attention(
             }
             let size = AttentionSize { batch, rows, context: CONTEXT };
             let rate = work / attention_seconds(ctx, HEADS, dtype, size)? / 1e9;
-            rates.push(Rate { operation, kernel, unit, rate, peak });
+            rates.push(Operation { name: operation, kernel, unit, rate, peak });
         }
     }
     Ok(())
 }
 
-impl Rate {
+impl Operation {
     /// None where the machine's peak is not known.
     fn share(&self) -> Option<f64> {
         (self.peak > 0.0).then(|| self.rate / self.peak)
@@ -142,7 +142,7 @@ impl Rate {
 
     fn to_json(&self) -> Value {
         json!({
-            "operation": self.operation,
+            "operation": self.name,
             "kernel": self.kernel,
             "unit": self.unit,
             "rate": self.rate,
@@ -152,14 +152,14 @@ impl Rate {
     }
 }
 
-fn table(rates: &[Rate]) -> Result<String> {
+fn table(rates: &[Operation]) -> Result<String> {
     let mut text = format!("{:<40} {:<36} {:>16} {:>6}", "operation", "kernel", "rate", "share");
     for rate in rates {
         let share = rate.share().map_or("-".to_owned(), |share| format!("{share:.2}"));
         write!(
             text,
             "\n{:<40} {:<36} {:>9.1} {:<6} {share:>6}",
-            rate.operation, rate.kernel, rate.rate, rate.unit
+            rate.name, rate.kernel, rate.rate, rate.unit
         )?;
     }
     Ok(text)

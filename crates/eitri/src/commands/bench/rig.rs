@@ -102,7 +102,7 @@ impl Rig for LocalRig {
     fn start(&mut self, row: &RowPlan) -> Result<Serving> {
         let (path, tokenizer, stand_in) = self.checkpoints.find(&row.model)?;
         let log = self.logs.join(format!("{}.log", row.model));
-        let process = ServerProcess::start(&path, &row.model, &self.serve_flags, log)?;
+        let process = ServerProcess::start(&path, &row.model, &self.serve_flags, &log)?;
         Ok(Serving { process, model: row.model.clone(), tokenizer, stand_in })
     }
 

@@ -4,7 +4,7 @@ use std::{
     env,
     fs::File,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
@@ -27,13 +27,13 @@ pub(super) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a server and waits until its model is loaded. What it prints goes to `log`.
-    pub(super) fn start(model: &Path, name: &str, flags: &[String], log: PathBuf) -> Result<Self> {
+    pub(super) fn start(model: &Path, name: &str, flags: &[String], log: &Path) -> Result<Self> {
         let mut arguments = vec!["serve".to_owned(), model.display().to_string()];
         arguments.extend(["--served-model-name", name, "--host", "127.0.0.1"].map(str::to_owned));
         arguments.extend(["--port", "0"].map(str::to_owned));
         arguments.extend_from_slice(flags);
         // Before the process: nothing that fails later may leave it running.
-        let mut file = File::create(&log).with_context(|| log.display().to_string())?;
+        let mut file = File::create(log).with_context(|| log.display().to_string())?;
         let mut child = Command::new(env::current_exe()?)
             .args(&arguments)
             .stdin(Stdio::null())
@@ -57,7 +57,7 @@ impl ServerProcess {
         // The channel closes when the server ends, so this wait has an end.
         let Ok(base_url) = is_ready.recv() else {
             let status = child.wait()?;
-            let why = last_line(&log).unwrap_or_default();
+            let why = last_line(log).unwrap_or_default();
             return Err(anyhow!("eitri serve ended with {status}: {why}"));
         };
         let command = std::iter::once("eitri".to_owned()).chain(arguments).collect();
