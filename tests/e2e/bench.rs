@@ -1,5 +1,7 @@
 //! `eitri bench serve` against `eitri serve`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{
     path::Path,
     process::{Command, Output},
