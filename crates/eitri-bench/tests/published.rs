@@ -103,6 +103,19 @@ fn between_the_two_bandwidths_a_row_is_doubtful() {
     );
 }
 
+/// Tokens that a slow network delivers in pairs have a median gap of nothing.
+#[test]
+fn bunches_are_no_speed() {
+    let report = report();
+    let (_, high) = published(&report).next().unwrap();
+    let mut bunched = high.clone();
+    bunched.figures.itl.median = 0.01;
+    bunched.figures.bunched = true;
+    let bunched = bunched.judged(&byte_counts()["Qwen3-8B"], &Device::jetson_thor());
+    assert_eq!(bunched.verdict(), Verdict::Possible);
+    assert!((bunched.floor.unwrap().step_ms - high.figures.tpot.mean).abs() < 1e-9);
+}
+
 #[test]
 fn every_published_low_load_is_named_warm() {
     let report = report();

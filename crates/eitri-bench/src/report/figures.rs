@@ -46,6 +46,11 @@ pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
     sorted[low] + (sorted[high] - sorted[low]) * (position - low as f64)
 }
 
+/// Whether more than a twentieth of the gaps is shorter than a tenth of the time per token.
+fn is_bunched(gaps: &[f64], tpot: f64) -> bool {
+    gaps.iter().filter(|&&gap| gap < tpot / 10.0).count() * 20 > gaps.len()
+}
+
 /// What `vllm bench serve` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -71,6 +76,10 @@ pub struct Figures {
     pub tpot: Times,
     /// Gaps between token events.
     pub itl: Times,
+    /// Whether many events arrived together, which no step can make: the network or the client was
+    /// behind. Not known of published figures.
+    #[serde(default)]
+    pub bunched: bool,
 }
 
 impl Figures {
@@ -84,7 +93,10 @@ impl Figures {
             median: summary.median,
             p99: Times::of(values).p99,
         };
+        let gaps: Vec<f64> =
+            completed().flat_map(|request| request.itl.iter().map(|gap| gap * 1e3)).collect();
         Self {
+            bunched: is_bunched(&gaps, metrics.tpot.mean),
             completed: metrics.completed,
             max_concurrency: outcome.settings.max_concurrency,
             duration: outcome.duration,
@@ -98,10 +110,7 @@ impl Figures {
                 &metrics.tpot,
                 completed().filter_map(|request| Some(request.tpot()? * 1e3)).collect(),
             ),
-            itl: times(
-                &metrics.itl,
-                completed().flat_map(|request| request.itl.iter().map(|gap| gap * 1e3)).collect(),
-            ),
+            itl: times(&metrics.itl, gaps),
         }
     }
 }
@@ -109,6 +118,15 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bunches_are_told_from_waits() {
+        // Steps of 30 ms with waits for prompts; the same tokens in pairs.
+        let waits: Vec<f64> = (0..100).map(|i| if i % 10 == 0 { 300.0 } else { 30.0 }).collect();
+        let pairs: Vec<f64> = (0..100).map(|i| if i % 2 == 0 { 60.0 } else { 0.01 }).collect();
+        assert!(!is_bunched(&waits, mean(&waits)) && is_bunched(&pairs, mean(&pairs)));
+        assert!(!is_bunched(&[], 0.0));
+    }
 
     #[test]
     fn percentiles_are_numpys() {

@@ -89,15 +89,17 @@ pub struct Floor {
 }
 
 /// The time of a decode step that figures show, in milliseconds: the mean time per output token, or
-/// the median gap where that is shorter and every event brought one token. With several clients the
-/// former holds waits for other prompts, which the latter does not.
+/// with several clients the median gap, since the mean then holds waits for other prompts. The gap says
+/// nothing where events bring several tokens or arrive in bunches.
 pub fn step_ms(figures: &Figures) -> Option<f64> {
     let (tpot, itl) = (&figures.tpot, &figures.itl);
     if tpot.mean <= 0.0 {
         return None;
     }
+    let alone = figures.max_concurrency == Some(1) || figures.completed == 1;
     let one_by_one = (itl.mean / tpot.mean - 1.0).abs() <= ONE_TOKEN_PER_EVENT;
-    Some(if one_by_one && itl.median > 0.0 { tpot.mean.min(itl.median) } else { tpot.mean })
+    let gap = (!alone && one_by_one && !figures.bunched && itl.median > 0.0).then_some(itl.median);
+    Some(gap.map_or(tpot.mean, |gap| gap.min(tpot.mean)))
 }
 
 impl Floor {

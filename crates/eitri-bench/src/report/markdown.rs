@@ -199,8 +199,8 @@ pub(super) fn facts(report: &Report) -> Vec<String> {
         ));
     }
     facts.push(
-        "A step is the mean TPOT, or the median ITL where that is shorter and every event was one \
-         token. Floors are the bytes that a step must read by the bandwidth; of sparse models with all \
+        "A step is the mean TPOT, or with several clients the median ITL, unless tokens came in bunches. \
+         Floors are the bytes that a step must read by the bandwidth; of sparse models with all \
          sequences choosing the same experts, which is the least."
             .to_owned(),
     );

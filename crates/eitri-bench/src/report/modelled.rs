@@ -80,6 +80,7 @@ impl ModelledRun {
             ttft: Times::of(ttft),
             tpot: Times::constant(itl.mean),
             itl,
+            bunched: false,
         }
     }
 }
