@@ -9,6 +9,8 @@
 )]
 
 mod scripted;
+#[cfg(feature = "https")]
+mod secure;
 mod vllm;
 
 use std::{sync::Arc, time::Duration};
