@@ -104,7 +104,8 @@ impl Http {
     }
 
     /// Sends a request and waits for the headers of its answer. A kept connection that the server
-    /// has closed meanwhile is replaced, as long as nothing of the request had been sent.
+    /// has closed meanwhile is replaced, even if that showed only once the request was on its way:
+    /// asking a second time for text changes nothing on a server.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Failure> {
         let mut request = request;
         loop {
@@ -115,14 +116,13 @@ impl Http {
                 None => self.connect().await?,
             };
             let silence = self.limits.silence;
-            let answer = timeout(silence, connection.try_send_request(request)).await;
-            match answer {
-                Err(_) => return Err(silent(silence)),
-                Ok(Ok(response)) => return Ok(Exchange { response, connection, silence }),
-                Ok(Err(mut error)) => match error.take_message() {
-                    Some(unsent) if is_kept => request = unsent,
-                    _ => return Err(broken(&error.into_error())),
-                },
+            let again = is_kept.then(|| request.clone());
+            let answer = timeout(silence, connection.send_request(request)).await;
+            match (answer, again) {
+                (Err(_), _) => return Err(silent(silence)),
+                (Ok(Ok(response)), _) => return Ok(Exchange { response, connection, silence }),
+                (Ok(Err(error)), Some(again)) if was_closed(&error) => request = again,
+                (Ok(Err(error)), _) => return Err(broken(&error)),
             }
         }
     }
@@ -250,6 +250,15 @@ async fn next_frame(
 fn silent(limit: Duration) -> Failure {
     let message = format!("nothing came for {} s", limit.as_secs_f64());
     Failure::new(FailureKind::Timeout, message)
+}
+
+/// Whether a connection ended before anything of an answer came.
+fn was_closed(error: &hyper::Error) -> bool {
+    let is_reset = || {
+        let source = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+        Some(source.kind() == std::io::ErrorKind::ConnectionReset)
+    };
+    error.is_incomplete_message() || error.is_canceled() || is_reset().unwrap_or(false)
 }
 
 fn broken(error: &hyper::Error) -> Failure {

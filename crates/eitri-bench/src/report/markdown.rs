@@ -153,10 +153,16 @@ pub(super) fn facts(report: &Report) -> Vec<String> {
             facts.push(format!("Measured on: {}.", parts.join(", ")));
         }
     }
-    let mut judges = vec![(report.ours.as_str(), &report.device)];
+    let ours = format!("What is headed “{}” is", report.ours);
+    let mut judges = vec![(ours, &report.device)];
     if let Some(reference) = &report.reference {
         facts.push(format!("What is headed “{}”: {}.", reference.name, reference.source));
-        judges.insert(0, (&reference.name, &reference.device));
+        if reference.device == report.device {
+            judges[0].0 = "All figures are".to_owned();
+        } else {
+            judges
+                .insert(0, (format!("What is headed “{}” is", reference.name), &reference.device));
+        }
     }
     for (whose, device) in judges {
         let limits = [("nominal", device.nominal), ("practical", device.practical)];
@@ -165,7 +171,7 @@ pub(super) fn facts(report: &Report) -> Vec<String> {
             .filter_map(|(kind, limits)| Some(format!("{kind} {:.0} GB/s", limits?.gbps)))
             .collect();
         facts.push(format!(
-            "What is headed “{whose}” is judged by {}: {} ({}).",
+            "{whose} judged by {}: {} ({}).",
             device.name,
             limits.join(", "),
             device.source

@@ -192,12 +192,17 @@ impl Report {
         Side::BOTH.into_iter().filter(move |&side| both || side == Side::Ours)
     }
 
-    /// Every warning, gravest first, with the row and whose figures it is about.
+    /// Every warning, gravest first, with the row and whose figures it is about. Answers that look
+    /// broken on both sides are not warned of.
     pub fn warnings(&self) -> Vec<(&Row, &str, Warning)> {
         let mut warnings = Vec::new();
         for row in &self.rows {
+            let alarm = |block: &Block| block.outputs.as_ref().is_some_and(OutputCheck::is_alarm);
+            let both_alarm = Side::BOTH.iter().all(|&side| row.side(side).is_some_and(alarm));
             for side in self.sides() {
-                let of_block = row.side(side).map(Block::warnings).unwrap_or_default();
+                let mut of_block = row.side(side).map(Block::warnings).unwrap_or_default();
+                // What two servers do alike is the model's doing.
+                of_block.retain(|warning| !both_alarm || warning.kind != WarningKind::Answers);
                 let name = self.name(side);
                 warnings.extend(of_block.into_iter().map(|warning| (row, name, warning)));
             }

@@ -81,6 +81,11 @@ pub fn here_report(
              one comes first changes from load to load."
                 .to_owned(),
         );
+        remarks.push(
+            "Small models often answer random prompts with one passage again and again. Such answers are \
+             warned of only where one server gives them and the other does not."
+                .to_owned(),
+        );
     }
     Report {
         title: format!("Models on {}", device.name),
