@@ -158,7 +158,7 @@ pub(super) fn facts(report: &Report) -> Vec<String> {
     if let Some(reference) = &report.reference {
         facts.push(format!("What is headed “{}”: {}.", reference.name, reference.source));
         if reference.device == report.device {
-            judges[0].0 = "All figures are".to_owned();
+            judges = vec![("All figures are".to_owned(), &report.device)];
         } else {
             judges
                 .insert(0, (format!("What is headed “{}” is", reference.name), &reference.device));

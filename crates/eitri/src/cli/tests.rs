@@ -36,7 +36,9 @@ fn help_is_as_reviewed() {
         insta::assert_snapshot!(name, help(&[name]));
     }
     insta::assert_snapshot!("bench", help(&["bench"]));
-    for name in ["serve", "latency", "throughput", "sweep", "kernel", "compare", "reproduce", "here"] {
+    for name in
+        ["serve", "latency", "throughput", "sweep", "kernel", "compare", "reproduce", "here"]
+    {
         insta::assert_snapshot!(format!("bench_{name}"), help(&["bench", name]));
     }
 }
@@ -47,7 +49,7 @@ fn quantize_knows_its_formats_by_name() {
     let line = |format| ["eitri", "quantize", "m", "--to", format, "--out", "m.gguf"];
     let parse_format = |format| parse(line(format).map(OsString::from));
     let presets = eitri::GGUF_PRESETS.iter().map(|preset| (preset.name, Gguf(preset)));
-    let schemes = eitri::SCHEMES.iter().map(|scheme| (scheme.name, Directory(scheme)));
+    let schemes = eitri::SCHEMES.iter().map(|scheme| (scheme.name, Directory(*scheme)));
     for (name, format) in presets.chain(schemes) {
         match parse_format(name).unwrap().cli.command {
             Command::Quantize(arguments) => assert_eq!(arguments.to, format),
