@@ -1,7 +1,7 @@
 //! Races in shared memory, by what happens before what (the idea of `FastTrack`: C. Flanagan and
 //! S. Freund, 2009): each byte remembers its last write and the reads since.
 
-use super::clock::Clocks;
+use super::clock::{Clocks, Domain, Times};
 use super::{Access, Use};
 use crate::error::FaultKind;
 
@@ -11,11 +11,20 @@ const MBARRIERS: usize = 256;
 /// A party that stands for copies not waited for.
 const IN_FLIGHT: u16 = u16::MAX;
 
+/// How a byte was touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Atomic,
+    /// By the asynchronous proxy, which bulk copies go through.
+    Bulk,
+}
+
 /// Who touched a byte when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     party: u16,
-    atomic: bool,
+    class: Class,
     /// Bytes of the word, one bit each.
     bytes: u8,
     time: u32,
@@ -41,9 +50,18 @@ pub(crate) struct Conflict {
 #[derive(Debug, Clone, Default)]
 struct History {
     /// Knowledge of those that have arrived in this phase.
-    arrived: Vec<u32>,
+    arrived: Times,
     /// Knowledge that waiting for the last phase gives.
-    completed: Vec<u32>,
+    completed: Times,
+}
+
+/// For whom a copy has landed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Landing {
+    /// The thread that waited for its group.
+    Thread(usize),
+    /// Whoever waits for a phase of an mbarrier.
+    Phase { history: usize, phase: u64 },
 }
 
 /// The history of a CTA's shared memory.
@@ -51,24 +69,24 @@ pub(crate) struct SharedRaces {
     threads: usize,
     words: Vec<Word>,
     clocks: Clocks,
-    barriers: Vec<(Vec<u32>, Vec<usize>)>,
+    barriers: Vec<(Times, Vec<usize>)>,
     mbarriers: Vec<History>,
     /// Knowledge released to words by atomics.
-    released: std::collections::HashMap<usize, Vec<u32>>,
-    /// Time of each thread's last proxy fence, and what it knew then.
-    fences: Vec<(u32, Vec<u32>)>,
+    released: std::collections::HashMap<usize, Times>,
+    /// Whether fences between proxies are tracked.
+    proxies: bool,
 }
 
 impl SharedRaces {
-    pub(crate) fn new(bytes: usize, threads: usize) -> Self {
+    pub(crate) fn new(bytes: usize, threads: usize, proxies: bool) -> Self {
         Self {
             threads,
             words: vec![Word::default(); bytes.div_ceil(4)],
-            clocks: Clocks::new(threads, MBARRIERS),
+            clocks: Clocks::new(threads, MBARRIERS, proxies),
             barriers: vec![Default::default(); 16],
             mbarriers: Vec::new(),
             released: std::collections::HashMap::new(),
-            fences: vec![Default::default(); threads],
+            proxies,
         }
     }
 
@@ -78,11 +96,10 @@ impl SharedRaces {
             word.writes.clear();
             word.reads.clear();
         }
-        self.clocks = Clocks::new(self.threads, MBARRIERS);
+        self.clocks = Clocks::new(self.threads, MBARRIERS, self.proxies);
         self.barriers.fill(Default::default());
         self.mbarriers.clear();
         self.released.clear();
-        self.fences.fill(Default::default());
     }
 
     /// Notes an access; returns an earlier one that it conflicts with.
@@ -99,16 +116,20 @@ impl SharedRaces {
             let in_flight = matches!(touch.usage, Use::AsyncWrite | Use::AsyncRead);
             let mark = Mark {
                 party: if in_flight { IN_FLIGHT } else { thread as u16 },
-                atomic: touch.usage.is_atomic(),
+                class: match touch.usage {
+                    Use::AsyncRead => Class::Bulk,
+                    usage if usage.is_atomic() => Class::Atomic,
+                    _ => Class::Plain,
+                },
                 bytes,
                 time: self.clocks.now(thread),
                 pc: touch.pc,
             };
-            if touch.usage.writes() && mark.atomic {
+            if touch.usage.writes() && mark.class == Class::Atomic {
                 // Plain writes stay: later atomics must come after them, but need not after this.
                 let clocks = &self.clocks;
                 word.writes.retain(|old| {
-                    !old.atomic
+                    old.class != Class::Atomic
                         || old.bytes & !bytes != 0
                         || !clocks.knows(thread, usize::from(old.party), old.time)
                 });
@@ -121,7 +142,7 @@ impl SharedRaces {
                 let clocks = &self.clocks;
                 word.reads.retain(|old| {
                     old.party == IN_FLIGHT
-                        || old.atomic != mark.atomic
+                        || old.class != mark.class
                         || old.bytes & !bytes != 0
                         || !clocks.knows(thread, usize::from(old.party), old.time)
                 });
@@ -131,22 +152,22 @@ impl SharedRaces {
         None
     }
 
-    /// A copy has landed: for the thread that waited for its group, or for whoever waits for a
-    /// phase of an mbarrier.
+    /// A copy has landed; `bulk` if through the asynchronous proxy.
     pub(crate) fn landed(
         &mut self,
-        thread: usize,
+        landing: Landing,
+        bulk: bool,
         start: usize,
         bytes: u32,
-        phase: Option<(usize, u64)>,
         pc: u32,
     ) {
-        let (party, time) = match phase {
-            Some((history, phase)) => (self.threads + history, phase as u32),
-            None => (thread, self.clocks.now(thread)),
+        let (party, time) = match landing {
+            Landing::Phase { history, phase } => (self.threads + history, phase as u32),
+            Landing::Thread(thread) => (thread, self.clocks.now(thread)),
         };
+        let class = if bulk { Class::Bulk } else { Class::Plain };
         for index in start / 4..(start + bytes as usize).div_ceil(4) {
-            let mark = Mark { party: party as u16, atomic: false, bytes: 0xf, time, pc };
+            let mark = Mark { party: party as u16, class, bytes: 0xf, time, pc };
             replace(&mut self.words[index].writes, mark);
         }
     }
@@ -201,12 +222,8 @@ impl SharedRaces {
 
     pub(crate) fn mbarrier_complete(&mut self, history: usize, phase: u64) {
         let state = &mut self.mbarriers[history];
-        let arrived = std::mem::take(&mut state.arrived);
-        state.completed.resize(self.threads + MBARRIERS, 0);
-        for (known, time) in state.completed.iter_mut().zip(arrived) {
-            *known = (*known).max(time);
-        }
-        state.completed[self.threads + history] = phase as u32;
+        state.completed.join(&std::mem::take(&mut state.arrived));
+        state.completed.note(self.threads + history, phase as u32);
     }
 
     pub(crate) fn mbarrier_acquire(&mut self, thread: usize, history: usize) {
@@ -225,31 +242,44 @@ impl SharedRaces {
         }
     }
 
-    pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32) {
+    /// A thread's own time, to ask about later.
+    pub(crate) fn now(&self, thread: usize) -> u32 {
+        self.clocks.now(thread)
+    }
+
+    pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32, domains: &[Domain]) {
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
-            let thread = first + lane;
-            self.fences[thread] = (self.clocks.now(thread), self.clocks.known(thread));
-            // A later write is not covered.
-            let mut nobody = Vec::new();
-            self.clocks.release(thread, &mut nobody);
+            self.clocks.fence(first + lane, domains);
         }
     }
 
-    /// A write in a range that no proxy fence separates from a copy that a thread issues now.
-    pub(crate) fn unfenced(&self, thread: usize, start: usize, bytes: u32) -> Option<u32> {
+    /// Whether a proxy fence lies between what a thread did at a time and another thread now.
+    pub(crate) fn is_fenced(&self, domain: Domain, thread: usize, done: (usize, u32)) -> bool {
+        self.clocks.is_fenced(domain, thread, done)
+    }
+
+    /// The ordinary access to a range that no proxy fence separates from a bulk copy that a
+    /// thread issues now: a write, or a read as well if the copy `overwrites` the range. Also
+    /// says whether it is a write.
+    pub(crate) fn unfenced(
+        &self,
+        thread: usize,
+        start: usize,
+        bytes: u32,
+        overwrites: bool,
+    ) -> Option<(u32, bool)> {
+        let exposed = |mark: &&Mark| {
+            let done = (usize::from(mark.party), mark.time);
+            mark.class != Class::Bulk
+                && mark.party != IN_FLIGHT
+                && !self.clocks.is_fenced(Domain::Shared, thread, done)
+        };
         let words = &self.words[start / 4..(start + bytes as usize).div_ceil(4)];
-        let writes = words.iter().flat_map(|word| &word.writes);
-        writes
-            .filter(|write| usize::from(write.party) < self.threads)
-            .find(|write| {
-                let writer = usize::from(write.party);
-                let own = self.fences[writer].0 >= write.time;
-                let (time, known) = &self.fences[thread];
-                let issuer = writer == thread && *time >= write.time
-                    || known.get(writer).is_some_and(|&known| known >= write.time);
-                !(own || issuer)
-            })
-            .map(|write| write.pc)
+        words.iter().find_map(|word| {
+            let write = word.writes.iter().find(exposed).map(|mark| (mark.pc, true));
+            let read = || word.reads.iter().filter(|_| overwrites).find(exposed);
+            write.or_else(|| read().map(|mark| (mark.pc, false)))
+        })
     }
 }
 
@@ -262,7 +292,7 @@ fn conflict(
 ) -> Option<Conflict> {
     let unordered = |mark: &&Mark| {
         mark.bytes & bytes != 0
-            && !(mark.atomic && usage.is_atomic())
+            && !(mark.class == Class::Atomic && usage.is_atomic())
             && (mark.party == IN_FLIGHT
                 || !clocks.knows(thread, usize::from(mark.party), mark.time))
     };

@@ -114,40 +114,28 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     Ok(Some((Op::Barrier(Barrier { id, threads, usage }), BarrierClass)))
 }
 
+/// `membar` and `fence`, each form as the ISA has it.
 fn fence(r: &Reader<'_, '_>) -> Decoded {
-    r.allow(&[
-        "cta",
-        "cluster",
-        "gpu",
-        "sys",
-        "gl",
-        "sc",
-        "acq_rel",
-        "acquire",
-        "release",
-        "proxy",
-        "async",
-        "async::generic",
-        "async::global",
-        "async::shared::cta",
-        "global",
-        "shared::cta",
-        "mbarrier_init",
-        "alias",
-        "async.global",
-        "async.shared::cta",
-    ])?;
-    let kind = if r.has("mbarrier_init") {
-        FenceKind::MbarrierInit
-    } else if r.has("proxy") {
-        if !r.has("async") && !r.has("alias") {
-            return Err(r.error("this proxy fence is not supported"));
+    const SEMANTICS: [&str; 4] = ["sc", "acq_rel", "acquire", "release"];
+    let kind = match r.parts.as_slice() {
+        ["fence", "mbarrier_init", "release", "cluster"] => FenceKind::MbarrierInit,
+        [_, "proxy", "async"] => FenceKind::Proxy { shared: true, global: true },
+        ["fence", "proxy", "async", "global"] => FenceKind::Proxy { shared: false, global: true },
+        ["fence", "proxy", "async", "shared::cta"] => {
+            FenceKind::Proxy { shared: true, global: false }
         }
-        FenceKind::ProxyAsync
-    } else if r.has("cta") {
-        FenceKind::Block
-    } else {
-        FenceKind::Device
+        ["membar" | "fence", scope] => scope_of(r, scope)?,
+        ["fence", semantics, scope] if SEMANTICS.contains(semantics) => scope_of(r, scope)?,
+        _ => return Err(r.error("this fence is not supported")),
     };
     Ok(Some((Op::Fence(kind), BarrierClass)))
+}
+
+fn scope_of(r: &Reader<'_, '_>, scope: &str) -> Result<FenceKind, PtxError> {
+    match scope {
+        // A cluster is one CTA here.
+        "cta" | "cluster" => Ok(FenceKind::Block),
+        "gl" | "gpu" | "sys" => Ok(FenceKind::Device),
+        _ => Err(r.error("no such scope")),
+    }
 }
