@@ -12,12 +12,8 @@ use crate::ptx::types::Type::{B32, U32};
 pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     let class = Control;
     let op = match r.name() {
-        "bra" => {
-            r.allow(&["uni"])?;
-            Op::Branch(r.label(0)?)
-        }
+        "bra" => Op::Branch(r.label(0)?),
         "ret" | "exit" => {
-            r.allow(&["uni"])?;
             if r.function.is_entry || r.name() == "exit" {
                 Op::Exit
             } else {
@@ -29,22 +25,15 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
         "call" => call(r)?,
         "bar" | "barrier" => return barrier(r),
         "membar" | "fence" => return fence(r),
-        "griddepcontrol" => {
-            r.allow(&["wait", "launch_dependents"])?;
-            Op::Hint
-        }
+        "griddepcontrol" => Op::Hint,
         "nanosleep" | "pmevent" => Op::Hint,
-        "setmaxnreg" => {
-            r.allow(&["inc", "dec", "sync", "aligned"])?;
-            Op::Hint
-        }
+        "setmaxnreg" => Op::Hint,
         _ => return Ok(None),
     };
     Ok(Some((op, class)))
 }
 
 fn call(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["uni"])?;
     let name = callee(r.instruction).ok_or_else(|| r.error("indirect calls are not supported"))?;
     if BUILT_IN.contains(&name) {
         return Ok(Op::Trap(match name {
@@ -81,10 +70,8 @@ fn call(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 
 fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     if r.has("warp") {
-        r.allow(&["warp", "sync"])?;
         return Ok(Some((Op::WarpSync { mask: r.source(0, B32)? }, Warp)));
     }
-    r.allow(&["cta", "sync", "arrive", "red", "aligned", "popc", "and", "or", "pred"])?;
     if r.name() == "barrier" && !r.has("aligned") {
         return Err(r.error("barriers without .aligned are not supported"));
     }
@@ -114,28 +101,16 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     Ok(Some((Op::Barrier(Barrier { id, threads, usage }), BarrierClass)))
 }
 
-/// `membar` and `fence`, each form as the ISA has it.
 fn fence(r: &Reader<'_, '_>) -> Decoded {
-    const SEMANTICS: [&str; 4] = ["sc", "acq_rel", "acquire", "release"];
-    let kind = match r.parts.as_slice() {
-        ["fence", "mbarrier_init", "release", "cluster"] => FenceKind::MbarrierInit,
-        [_, "proxy", "async"] => FenceKind::Proxy { shared: true, global: true },
-        ["fence", "proxy", "async", "global"] => FenceKind::Proxy { shared: false, global: true },
-        ["fence", "proxy", "async", "shared::cta"] => {
-            FenceKind::Proxy { shared: true, global: false }
-        }
-        ["membar" | "fence", scope] => scope_of(r, scope)?,
-        ["fence", semantics, scope] if SEMANTICS.contains(semantics) => scope_of(r, scope)?,
-        _ => return Err(r.error("this fence is not supported")),
+    let kind = if r.has("mbarrier_init") {
+        FenceKind::MbarrierInit
+    } else if r.has("proxy") {
+        FenceKind::Proxy { shared: !r.has("global"), global: !r.has("shared::cta") }
+    } else if r.has("cta") || r.has("cluster") {
+        // A cluster is one CTA here.
+        FenceKind::Block
+    } else {
+        FenceKind::Device
     };
     Ok(Some((Op::Fence(kind), BarrierClass)))
-}
-
-fn scope_of(r: &Reader<'_, '_>, scope: &str) -> Result<FenceKind, PtxError> {
-    match scope {
-        // A cluster is one CTA here.
-        "cta" | "cluster" => Ok(FenceKind::Block),
-        "gl" | "gpu" | "sys" => Ok(FenceKind::Device),
-        _ => Err(r.error("no such scope")),
-    }
 }
