@@ -12,6 +12,7 @@ mod mbarrier;
 mod product;
 mod traffic;
 mod warp;
+mod whole;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -35,7 +36,7 @@ pub(crate) struct Env<'e> {
     pub(crate) launch: &'e Launch,
     pub(crate) params: &'e [u8],
     /// History of global memory, if races are looked for.
-    pub(crate) races: Option<Mutex<GlobalRaces>>,
+    pub(crate) races: Option<&'e Mutex<Box<GlobalRaces>>>,
     /// Warp instructions of the whole launch.
     executed: AtomicU64,
     /// A fault elsewhere ends the launch.
@@ -64,13 +65,14 @@ pub(crate) fn trouble<T>(
     Err(Box::new(Trouble { kind, lane, address, message: message.into() }))
 }
 
-/// Runs all CTAs of a launch.
+/// Runs all CTAs of a launch. With a history of global memory, races are looked for in it.
 pub(crate) fn run(
     config: &Config,
     memory: &Memory,
     program: &Program,
     launch: &Launch,
     params: &[u8],
+    races: Option<&Mutex<Box<GlobalRaces>>>,
 ) -> Result<Counters, Fault> {
     let blocks: u64 = launch.grid.iter().map(|&n| u64::from(n)).product();
     let env = Env {
@@ -79,11 +81,11 @@ pub(crate) fn run(
         program,
         launch,
         params,
-        races: config.checks.global_races.then(|| Mutex::new(GlobalRaces::default())),
+        races,
         executed: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     };
-    let alone = launch.cooperative || config.checks.global_races;
+    let alone = launch.cooperative || races.is_some();
     let workers = if alone { 1 } else { (config.threads as u64).clamp(1, blocks) };
     let next = AtomicU64::new(0);
     if workers == 1 {
@@ -190,7 +192,7 @@ impl Env<'_> {
     }
 
     pub(crate) fn with_races<T>(&self, f: impl FnOnce(&mut GlobalRaces) -> T) -> Option<T> {
-        let races = self.races.as_ref()?;
+        let races = self.races?;
         Some(f(&mut races.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

@@ -1,0 +1,229 @@
+//! Requests whose lanes want bytes side by side, or all the same bytes, of global memory or of the
+//! parameters: checked once for all lanes. Whatever else a request is, faults included, goes lane
+//! by lane.
+
+use super::access::Place;
+use super::block::Block;
+use super::warp::Warp;
+use crate::check::{Access as Touch, Use};
+use crate::decode::reader::SHARED_WINDOW;
+use crate::memory::state;
+use crate::program::{Access, Space};
+use crate::registers::{LANES, Slot, lanes};
+
+/// What the active lanes want together. It lies in one piece of memory that they may touch.
+#[derive(Debug, Clone, Copy)]
+struct Whole {
+    place: Place,
+    /// From one lane to the next; 0 if all want the same.
+    stride: u32,
+    /// First active lane.
+    first: usize,
+    /// Bits that the states of all bytes share.
+    state: u8,
+}
+
+impl Whole {
+    /// Where a lane's bytes begin.
+    fn of_lane(&self, lane: usize) -> Place {
+        self.place.offset(self.stride * (lane - self.first) as u32)
+    }
+}
+
+/// Whether the active lanes want `bytes` bytes each, side by side.
+#[inline]
+fn are_beside(addresses: &[u64; LANES], active: u32, bytes: u32) -> bool {
+    let first = active.trailing_zeros();
+    let run = active >> first;
+    if run & run.wrapping_add(1) != 0 {
+        return false;
+    }
+    let bytes = u64::from(bytes);
+    let origin = addresses[first as usize & 31].wrapping_sub(bytes * u64::from(first));
+    let expected = |lane: usize| origin.wrapping_add(bytes * lane as u64);
+    agree(addresses, active, expected)
+}
+
+/// Whether the active lanes have the addresses expected.
+#[inline]
+fn agree(addresses: &[u64; LANES], active: u32, expected: impl Fn(usize) -> u64) -> bool {
+    let differs = |lane: usize| addresses[lane] ^ expected(lane);
+    if active == u32::MAX {
+        return (0..LANES).fold(0, |all, lane| all | differs(lane)) == 0;
+    }
+    lanes(active).all(|lane| differs(lane) == 0)
+}
+
+impl Block<'_> {
+    /// Finds out whether a request is one of those that are dealt with at once.
+    #[inline]
+    fn whole(
+        &self,
+        space: Space,
+        addresses: &[u64; LANES],
+        active: u32,
+        bytes: u32,
+        write: bool,
+    ) -> Option<Whole> {
+        let first = active.trailing_zeros() as usize & 31;
+        let start = addresses[first];
+        let global = match space {
+            Space::Global | Space::Const => true,
+            Space::Generic => start < SHARED_WINDOW,
+            _ => false,
+        };
+        if !global || !start.is_multiple_of(u64::from(bytes)) {
+            return None;
+        }
+        let (stride, span) = if are_beside(addresses, active, bytes) {
+            (bytes, bytes * active.count_ones())
+        } else if !write && agree(addresses, active, |_| start) {
+            (0, bytes)
+        } else {
+            return None;
+        };
+        let arena = self.env.memory.arena();
+        let in_words = start.is_multiple_of(4) && span.is_multiple_of(4);
+        if !in_words || !arena.contains(start, u64::from(span)) {
+            return None;
+        }
+        let (all, any) = arena.states(start, span);
+        let allocated = all & state::ALLOCATED != 0 || !self.env.config.checks.bounds;
+        if !allocated || write && any & state::CONSTANT != 0 {
+            return None;
+        }
+        Some(Whole { place: Place::Global(start), stride, first, state: all })
+    }
+
+    /// Whether another CTA's access to these bytes of global memory is unordered.
+    #[inline]
+    fn is_race(&self, whole: &Whole, active: u32, bytes: u32, usage: Use) -> bool {
+        let Place::Global(address) = whole.place else { return false };
+        let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
+        let touch = Touch { address, bytes: bytes * lanes, usage, pc: self.pc };
+        self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
+    }
+
+    /// Loads for all lanes at once; returns whether it could.
+    #[inline]
+    pub(super) fn load_whole(
+        &self,
+        warp: &mut Warp,
+        access: &Access,
+        addresses: &[u64; LANES],
+        active: u32,
+    ) -> bool {
+        let size = access.kind.bytes();
+        let bytes = size * access.values.len() as u32;
+        let whole = if access.space == Space::Param && access.address.base.is_none() {
+            let place = self.place(warp, 0, Space::Param, addresses[0], bytes, false);
+            let Ok(place) = place else { return false };
+            let first = active.trailing_zeros() as usize;
+            Whole { place, stride: 0, first, state: state::DEFINED }
+        } else {
+            if access.ordering.strong && self.watches() {
+                return false;
+            }
+            let found = self.whole(access.space, addresses, active, bytes, false);
+            let Some(whole) = found else { return false };
+            if self.is_race(&whole, active, bytes, Use::Read) {
+                return false;
+            }
+            whole
+        };
+        for (index, value) in access.values.iter().enumerate() {
+            let Some(slot) = *value else { continue };
+            let part = Whole { place: whole.place.offset(index as u32 * size), ..whole };
+            self.load_value(warp, access, slot, &part, active);
+            if self.undefined {
+                let state = &mut warp.registers.defined[slot as usize];
+                *state |= active;
+                if whole.state & state::DEFINED == 0 {
+                    let unknown = lanes(active)
+                        .filter(|&lane| !self.is_defined(warp, part.of_lane(lane), size))
+                        .fold(0, |mask, lane| mask | 1 << lane);
+                    warp.registers.defined[slot as usize] &= !unknown;
+                }
+            }
+        }
+        true
+    }
+
+    /// Loads one value of each lane.
+    #[inline]
+    fn load_value(&self, warp: &mut Warp, access: &Access, slot: Slot, whole: &Whole, active: u32) {
+        let size = access.kind.bytes();
+        if let Place::Global(address) = whole.place
+            && whole.stride == 4
+            && size == 4
+            && active == u32::MAX
+            && !access.wide
+        {
+            return self.env.memory.arena().load_row(address, warp.registers.narrow_mut(slot));
+        }
+        if whole.stride == 0 {
+            let bits = access.extend(self.read(warp, whole.place, size));
+            if access.wide {
+                warp.registers.set_wide(slot, active, &[bits; LANES]);
+            } else {
+                warp.registers.set_narrow(slot, active, &[bits as u32; LANES]);
+            }
+            return;
+        }
+        for lane in lanes(active) {
+            let bits = self.read(warp, whole.of_lane(lane), size);
+            warp.registers.set_lane(slot, access.wide, lane, access.extend(bits));
+        }
+    }
+
+    /// Stores for all lanes at once; returns whether it could.
+    #[inline]
+    pub(super) fn store_whole(
+        &mut self,
+        warp: &mut Warp,
+        access: &Access,
+        addresses: &[u64; LANES],
+        active: u32,
+    ) -> bool {
+        let size = access.kind.bytes();
+        let bytes = size * access.values.len() as u32;
+        if access.ordering.strong && self.watches() {
+            return false;
+        }
+        let found = self.whole(access.space, addresses, active, bytes, true);
+        let Some(whole) = found else { return false };
+        let Place::Global(start) = whole.place else { return false };
+        let arena = self.env.memory.arena();
+        if self.undefined {
+            let defined = access.values.iter().all(|value| {
+                value.is_some_and(|slot| active & !warp.registers.defined[slot as usize] == 0)
+            });
+            if !defined || whole.state & state::ALLOCATED == 0 {
+                return false;
+            }
+        }
+        if self.is_race(&whole, active, bytes, Use::Write) {
+            return false;
+        }
+        if self.undefined && whole.state & state::DEFINED == 0 {
+            let span = bytes * active.count_ones();
+            arena.set_states(start, span, state::ALLOCATED | state::DEFINED);
+        }
+        if let [Some(slot)] = access.values[..]
+            && active == u32::MAX
+            && size == 4
+            && !access.wide
+        {
+            arena.store_row(start, warp.registers.narrow(slot));
+            return true;
+        }
+        for (index, value) in access.values.iter().enumerate() {
+            let Some(slot) = *value else { continue };
+            for lane in lanes(active) {
+                let bits = warp.registers.lane(slot, access.wide, lane);
+                self.write(warp, whole.of_lane(lane).offset(index as u32 * size), size, bits);
+            }
+        }
+        true
+    }
+}
