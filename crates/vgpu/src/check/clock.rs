@@ -1,7 +1,7 @@
 //! Vector clocks: what each thread knows of the others (L. Lamport, 1978; C. Fidge, 1988).
 
 /// Clocks of a fixed number of parties, and what each knows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Clocks {
     /// Each party's own time.
     now: Vec<u32>,
@@ -12,10 +12,17 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// `threads` threads, and room for parties of other kinds behind them.
-    pub(crate) fn new(threads: usize, others: usize) -> Self {
+    /// Begins anew with `threads` threads, and room for parties of other kinds behind them.
+    pub(crate) fn reset(&mut self, threads: usize, others: usize) {
         let parties = threads + others;
-        Self { now: vec![1; parties], base: vec![0; parties], rows: vec![Vec::new(); threads] }
+        self.now.clear();
+        self.now.resize(parties, 1);
+        self.base.clear();
+        self.base.resize(parties, 0);
+        self.rows.resize_with(threads, Vec::new);
+        for row in &mut self.rows {
+            row.clear();
+        }
     }
 
     /// Threads among the parties.

@@ -48,7 +48,11 @@ struct History {
 
 /// The history of a CTA's shared memory.
 pub(crate) struct SharedRaces {
+    bytes: usize,
     threads: usize,
+    /// Whether anything has happened: many kernels never touch shared memory, and for them nothing
+    /// is made and nothing needs to be forgotten.
+    begun: bool,
     words: Vec<Word>,
     clocks: Clocks,
     barriers: Vec<(Vec<u32>, Vec<usize>)>,
@@ -62,31 +66,47 @@ pub(crate) struct SharedRaces {
 impl SharedRaces {
     pub(crate) fn new(bytes: usize, threads: usize) -> Self {
         Self {
+            bytes,
             threads,
-            words: vec![Word::default(); bytes.div_ceil(4)],
-            clocks: Clocks::new(threads, MBARRIERS),
-            barriers: vec![Default::default(); 16],
+            begun: false,
+            words: Vec::new(),
+            clocks: Clocks::default(),
+            barriers: Vec::new(),
             mbarriers: Vec::new(),
             released: std::collections::HashMap::new(),
-            fences: vec![Default::default(); threads],
+            fences: Vec::new(),
+        }
+    }
+
+    /// Makes room for what is to be noted.
+    #[inline]
+    fn begin(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.words.resize_with(self.bytes.div_ceil(4), Word::default);
+            self.clocks.reset(self.threads, MBARRIERS);
+            self.barriers.resize_with(16, Default::default);
+            self.fences.resize_with(self.threads, Default::default);
         }
     }
 
     /// Forgets everything, for the next CTA.
     pub(crate) fn reset(&mut self) {
-        for word in &mut self.words {
-            word.writes.clear();
-            word.reads.clear();
+        if std::mem::take(&mut self.begun) {
+            for word in &mut self.words {
+                word.writes.clear();
+                word.reads.clear();
+            }
+            self.barriers.clear();
+            self.mbarriers.clear();
+            self.released.clear();
+            self.fences.clear();
         }
-        self.clocks = Clocks::new(self.threads, MBARRIERS);
-        self.barriers.fill(Default::default());
-        self.mbarriers.clear();
-        self.released.clear();
-        self.fences.fill(Default::default());
     }
 
     /// Notes an access; returns an earlier one that it conflicts with.
     pub(crate) fn access(&mut self, thread: usize, touch: Access) -> Option<Conflict> {
+        self.begin();
         let (start, end) = (touch.address as usize, touch.address as usize + touch.bytes as usize);
         for index in start / 4..end.div_ceil(4) {
             let (low, high) =
@@ -141,6 +161,7 @@ impl SharedRaces {
         phase: Option<(usize, u64)>,
         pc: u32,
     ) {
+        self.begin();
         let (party, time) = match phase {
             Some((history, phase)) => (self.threads + history, phase as u32),
             None => (thread, self.clocks.now(thread)),
@@ -164,11 +185,13 @@ impl SharedRaces {
     }
 
     pub(crate) fn warp_sync(&mut self, first: usize, mask: u32) {
+        self.begin();
         self.clocks.meet((0..32).filter(|lane| mask >> lane & 1 == 1).map(|lane| first + lane));
     }
 
     /// A warp arrives at a CTA barrier; `waits` if it also leaves with it.
     pub(crate) fn barrier_arrive(&mut self, id: usize, first: usize, mask: u32, waits: bool) {
+        self.begin();
         let (released, waiting) = &mut self.barriers[id];
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
             self.clocks.release(first + lane, released);
@@ -191,6 +214,7 @@ impl SharedRaces {
 
     /// Room for a new mbarrier.
     pub(crate) fn new_mbarrier(&mut self) -> usize {
+        self.begin();
         self.mbarriers.push(History::default());
         (self.mbarriers.len() - 1).min(MBARRIERS - 1)
     }
@@ -216,6 +240,7 @@ impl SharedRaces {
     }
 
     pub(crate) fn release_word(&mut self, thread: usize, at: usize) {
+        self.begin();
         self.clocks.release(thread, self.released.entry(at).or_default());
     }
 
@@ -226,6 +251,7 @@ impl SharedRaces {
     }
 
     pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32) {
+        self.begin();
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
             let thread = first + lane;
             self.fences[thread] = (self.clocks.now(thread), self.clocks.known(thread));

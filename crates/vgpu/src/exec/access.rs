@@ -134,11 +134,7 @@ impl Block<'_> {
     /// Reads up to eight bytes.
     #[inline]
     pub(super) fn read(&self, warp: &Warp, place: Place, bytes: u32) -> u64 {
-        let slice = |memory: &[u8], at: usize| {
-            let mut word = [0; 8];
-            word[..bytes as usize].copy_from_slice(&memory[at..at + bytes as usize]);
-            u64::from_le_bytes(word)
-        };
+        let slice = |memory: &[u8], at: usize| little_endian(&memory[at..at + bytes as usize]);
         match place {
             Place::Global(address) => self.env.memory.arena().load(address, bytes),
             Place::Shared(at) => slice(&self.shared, at),
@@ -255,6 +251,9 @@ impl Block<'_> {
     }
 
     pub(super) fn load(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
+        if self.load_parameter(warp, access, active) {
+            return Ok(());
+        }
         let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
@@ -318,6 +317,19 @@ impl Block<'_> {
         }
         Ok(())
     }
+}
+
+/// A number of up to eight bytes.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    // The common lengths each take one instruction.
+    if let Ok(word) = bytes.try_into() {
+        return u64::from(u32::from_le_bytes(word));
+    }
+    if let Ok(double) = bytes.try_into() {
+        return u64::from_le_bytes(double);
+    }
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 impl Place {

@@ -91,13 +91,13 @@ pub(crate) fn run(
     if workers == 1 {
         return worker(&env, &next, blocks);
     }
+    let work = || worker(&env, &next, blocks);
     let results: Vec<Result<Counters, Fault>> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..workers).map(|_| scope.spawn(|| worker(&env, &next, blocks))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        let helpers: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        std::iter::once(work()).chain(helpers.into_iter().map(join)).collect()
     });
     let mut sum = Counters::default();
     for result in results {

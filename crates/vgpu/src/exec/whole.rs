@@ -1,4 +1,4 @@
-//! Requests whose lanes want bytes side by side, or all the same bytes, of global memory or of the
+//! Requests whose lanes want bytes side by side, or all the same bytes, of global memory, and
 //! parameters: checked once for all lanes. Whatever else a request is, faults included, goes lane
 //! by lane.
 
@@ -54,6 +54,16 @@ fn agree(addresses: &[u64; LANES], active: u32, expected: impl Fn(usize) -> u64)
     lanes(active).all(|lane| differs(lane) == 0)
 }
 
+/// Gives all active lanes the same value.
+#[inline]
+fn fill(warp: &mut Warp, access: &Access, slot: Slot, bits: u64, active: u32) {
+    if access.wide {
+        warp.registers.set_wide(slot, active, &[bits; LANES]);
+    } else {
+        warp.registers.set_narrow(slot, active, &[bits as u32; LANES]);
+    }
+}
+
 impl Block<'_> {
     /// Finds out whether a request is one of those that are dealt with at once.
     #[inline]
@@ -104,6 +114,27 @@ impl Block<'_> {
         self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
     }
 
+    /// Loads a parameter by its name; returns whether that is what the instruction does.
+    #[inline]
+    pub(super) fn load_parameter(&self, warp: &mut Warp, access: &Access, active: u32) -> bool {
+        let ([Some(slot)], Space::Param, None) =
+            (&access.values[..], access.space, access.address.base)
+        else {
+            return false;
+        };
+        let (size, at) = (access.kind.bytes(), access.address.offset as u64);
+        let inside = at.saturating_add(u64::from(size)) <= self.env.params.len() as u64;
+        if !inside || !at.is_multiple_of(u64::from(size)) {
+            return false;
+        }
+        let bits = access.extend(self.read(warp, Place::Param(at as usize), size));
+        fill(warp, access, *slot, bits, active);
+        if self.undefined {
+            warp.registers.defined[*slot as usize] |= active;
+        }
+        true
+    }
+
     /// Loads for all lanes at once; returns whether it could.
     #[inline]
     pub(super) fn load_whole(
@@ -115,22 +146,14 @@ impl Block<'_> {
     ) -> bool {
         let size = access.kind.bytes();
         let bytes = size * access.values.len() as u32;
-        let whole = if access.space == Space::Param && access.address.base.is_none() {
-            let place = self.place(warp, 0, Space::Param, addresses[0], bytes, false);
-            let Ok(place) = place else { return false };
-            let first = active.trailing_zeros() as usize;
-            Whole { place, stride: 0, first, state: state::DEFINED }
-        } else {
-            if access.ordering.strong && self.watches() {
-                return false;
-            }
-            let found = self.whole(access.space, addresses, active, bytes, false);
-            let Some(whole) = found else { return false };
-            if self.is_race(&whole, active, bytes, Use::Read) {
-                return false;
-            }
-            whole
-        };
+        if access.ordering.strong && self.watches() {
+            return false;
+        }
+        let found = self.whole(access.space, addresses, active, bytes, false);
+        let Some(whole) = found else { return false };
+        if self.is_race(&whole, active, bytes, Use::Read) {
+            return false;
+        }
         for (index, value) in access.values.iter().enumerate() {
             let Some(slot) = *value else { continue };
             let part = Whole { place: whole.place.offset(index as u32 * size), ..whole };
@@ -163,12 +186,7 @@ impl Block<'_> {
         }
         if whole.stride == 0 {
             let bits = access.extend(self.read(warp, whole.place, size));
-            if access.wide {
-                warp.registers.set_wide(slot, active, &[bits; LANES]);
-            } else {
-                warp.registers.set_narrow(slot, active, &[bits as u32; LANES]);
-            }
-            return;
+            return fill(warp, access, slot, bits, active);
         }
         for lane in lanes(active) {
             let bits = self.read(warp, whole.of_lane(lane), size);
