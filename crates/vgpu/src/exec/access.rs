@@ -250,6 +250,7 @@ impl Block<'_> {
         self.undefined || self.races.is_some() || self.env.races.is_some()
     }
 
+    #[inline(never)]
     pub(super) fn load(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
         if self.load_parameter(warp, access, active) {
             return Ok(());
@@ -286,6 +287,7 @@ impl Block<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn store(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
         let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();

@@ -21,18 +21,18 @@ impl Block<'_> {
     #[inline]
     pub(super) fn execute(&mut self, warp: &mut Warp, op: &Op, active: u32) -> Run<bool> {
         // Most instructions, kept apart from what needs a large frame.
-        if let Op::Lanes(run, slots) = op {
-            run.run(&mut warp.registers, slots, active);
-            return Ok(false);
+        match op {
+            Op::Lanes(run, slots) => run.run(&mut warp.registers, slots, active),
+            Op::Compare(compare) => run_compare(warp, compare, active),
+            Op::Load(access) => self.load(warp, access, active)?,
+            Op::Store(access) => self.store(warp, access, active)?,
+            _ => return self.execute_rest(warp, op, active),
         }
-        self.execute_rest(warp, op, active)
+        Ok(false)
     }
 
     fn execute_rest(&mut self, warp: &mut Warp, op: &Op, active: u32) -> Run<bool> {
         match op {
-            Op::Load(access) => self.load(warp, access, active)?,
-            Op::Store(access) => self.store(warp, access, active)?,
-            Op::Compare(compare) => run_compare(warp, compare, active),
             Op::Mma(product) => self.mma(warp, product),
             Op::MatrixMove(matrix) => self.matrix_move(warp, matrix)?,
             Op::CopyAsync(copy) => self.copy_async(warp, copy, active)?,

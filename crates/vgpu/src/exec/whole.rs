@@ -1,6 +1,8 @@
 //! Requests whose lanes want bytes side by side, or all the same bytes, of global memory, and
 //! parameters: checked once for all lanes. Whatever else a request is, faults included, goes lane
 //! by lane.
+#![allow(unsafe_code, reason = "a loop is compiled twice, for processors with wider vectors")]
+#![allow(clippy::inline_always, reason = "it takes the vector width of the function it is in")]
 
 use super::access::Place;
 use super::block::Block;
@@ -40,18 +42,39 @@ fn are_beside(addresses: &[u64; LANES], active: u32, bytes: u32) -> bool {
     }
     let bytes = u64::from(bytes);
     let origin = addresses[first as usize & 31].wrapping_sub(bytes * u64::from(first));
-    let expected = |lane: usize| origin.wrapping_add(bytes * lane as u64);
-    agree(addresses, active, expected)
+    agree(addresses, active, origin, bytes)
 }
 
-/// Whether the active lanes have the addresses expected.
+/// Whether the active lanes have the addresses `origin`, `origin + stride` and so on.
 #[inline]
-fn agree(addresses: &[u64; LANES], active: u32, expected: impl Fn(usize) -> u64) -> bool {
-    let differs = |lane: usize| addresses[lane] ^ expected(lane);
-    if active == u32::MAX {
-        return (0..LANES).fold(0, |all, lane| all | differs(lane)) == 0;
+fn agree(addresses: &[u64; LANES], active: u32, origin: u64, stride: u64) -> bool {
+    let differs = |lane: usize| addresses[lane] ^ origin.wrapping_add(stride * lane as u64);
+    if active != u32::MAX {
+        return lanes(active).all(|lane| differs(lane) == 0);
     }
-    lanes(active).all(|lane| differs(lane) == 0)
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has the feature.
+        return unsafe { all_agree_avx2(addresses, origin, stride) };
+    }
+    all_agree(addresses, origin, stride)
+}
+
+/// The same loop, compiled for wider vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn all_agree_avx2(addresses: &[u64; LANES], origin: u64, stride: u64) -> bool {
+    all_agree(addresses, origin, stride)
+}
+
+#[inline(always)]
+fn all_agree(addresses: &[u64; LANES], origin: u64, stride: u64) -> bool {
+    let (mut differ, mut expected) = (0, origin);
+    for address in addresses {
+        differ |= address ^ expected;
+        expected = expected.wrapping_add(stride);
+    }
+    differ == 0
 }
 
 /// Gives all active lanes the same value.
@@ -87,7 +110,7 @@ impl Block<'_> {
         }
         let (stride, span) = if are_beside(addresses, active, bytes) {
             (bytes, bytes * active.count_ones())
-        } else if !write && agree(addresses, active, |_| start) {
+        } else if !write && agree(addresses, active, start, 0) {
             (0, bytes)
         } else {
             return None;
