@@ -1,5 +1,6 @@
 //! How fast the interpreter is: `cargo bench -p vgpu`. Prints warp instructions per second of a
-//! vector addition and FLOP per second of tensor products, on one thread, with and without checks.
+//! vector addition and of an exchange through shared memory, and FLOP per second of tensor
+//! products, on one thread, with and without checks.
 //! Seconds are those of the processor's time where Linux tells it, so that other programs on the
 //! machine change little.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -32,6 +33,17 @@ again:
     mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
         {%f0, %f1, %f2, %f3}, {%r1, %r1, %r1, %r1}, {%r1, %r1}, {%f0, %f1, %f2, %f3};
     add.u32 %r2, %r2, 1; setp.lt.u32 %p, %r2, 256; @%p bra again;
+    ret;
+}
+.visible .entry exchange(.param .u64 a, .param .u64 b, .param .u64 c)
+{
+    .shared .align 4 .b8 words[1024];
+    .reg .b32 %r<8>; .reg .pred %p;
+    mov.u32 %r1, %tid.x; mov.u32 %r2, words; shl.b32 %r3, %r1, 2; add.u32 %r4, %r2, %r3;
+    xor.b32 %r3, %r3, 512; add.u32 %r5, %r2, %r3; mov.u32 %r6, 0;
+again:
+    st.shared.u32 [%r4], %r1; bar.sync 0; ld.shared.u32 %r1, [%r5]; bar.sync 0;
+    add.u32 %r6, %r6, 1; setp.lt.u32 %p, %r6, 64; @%p bra again;
     ret;
 }";
 
@@ -88,6 +100,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
         let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
         println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
+        let instructions = 8.0 * (8.0 + 64.0 * 7.0);
+        let rate = 64.0 * instructions / seconds(checks, "exchange", 64, 256)?;
+        println!("checks {name}: shared exchange {:.1} M warp instructions/s", rate / 1e6);
     }
     Ok(())
 }
