@@ -49,7 +49,8 @@ pub struct Checks {
     pub shared_races: bool,
     /// Conflicting accesses to global memory by two CTAs of a launch that no atomics order.
     pub global_races: bool,
-    /// Writes of the generic proxy that the asynchronous proxy reads without a proxy fence.
+    /// Ordinary accesses to bytes that a bulk copy then reads or overwrites, or to its mbarrier,
+    /// with no proxy fence between.
     pub proxy_fences: bool,
     /// Barriers and matrix instructions of warps of which some lanes have exited. The PTX ISA
     /// leaves that undefined, though hardware counts such lanes as arrived.

@@ -8,11 +8,7 @@
     reason = "parts of tests that are no test functions themselves"
 )]
 
-use std::{
-    env, fs, io,
-    path::PathBuf,
-    process::{Command, Output},
-};
+use std::{env, fs, io, path::PathBuf, process::Command};
 
 use cudarc::driver::sys::{self, CUresult};
 
@@ -23,21 +19,39 @@ const SONAMES: [&str; 5] =
 /// Says in the child which test it is.
 const CHILD: &str = "VGPU_DRIVER_TEST";
 
+/// Says which of a test's cases the child runs.
+const CASE: &str = "VGPU_DRIVER_CASE";
+
 pub(crate) struct Scenario {
     test: &'static str,
+    case: Option<String>,
     settings: Vec<(&'static str, String)>,
     any_device: bool,
+}
+
+/// What came of a scenario.
+pub(crate) struct Ran {
+    pub(crate) success: bool,
+    /// What it printed to standard output and to standard error.
+    pub(crate) printed: String,
+    pub(crate) errors: String,
 }
 
 impl Scenario {
     /// A test of this name that holds on the virtual GPU.
     pub(crate) fn new(test: &'static str) -> Self {
-        Self { test, settings: Vec::new(), any_device: false }
+        Self { test, case: None, settings: Vec::new(), any_device: false }
     }
 
     /// One that must hold on hardware as well.
     pub(crate) fn on_any_device(test: &'static str) -> Self {
         Self { any_device: true, ..Self::new(test) }
+    }
+
+    /// One of several cases of a test, by a name that no other has.
+    pub(crate) fn case(mut self, name: &str) -> Self {
+        self.case = Some(name.to_owned());
+        self
     }
 
     pub(crate) fn with(mut self, variable: &'static str, value: &str) -> Self {
@@ -48,21 +62,22 @@ impl Scenario {
     /// Runs `body` in a new process, which must succeed, and gives what it printed to standard
     /// error; nothing in the new process itself, or where a real device is asked for in vain.
     pub(crate) fn run(self, body: impl FnOnce()) -> Option<String> {
-        let output = self.outcome(body)?;
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{printed}{errors}");
-        Some(errors)
+        let ran = self.outcome(body)?;
+        assert!(ran.success, "{}{}", ran.printed, ran.errors);
+        Some(ran.errors)
     }
 
     /// As [`run`](Self::run), but says whether `body` succeeded.
     pub(crate) fn succeeds(self, body: impl FnOnce()) -> Option<bool> {
-        Some(self.outcome(body)?.status.success())
+        Some(self.outcome(body)?.success)
     }
 
-    fn outcome(self, body: impl FnOnce()) -> Option<Output> {
+    /// As [`run`](Self::run), but says all that came of it.
+    pub(crate) fn outcome(self, body: impl FnOnce()) -> Option<Ran> {
         if env::var(CHILD).as_deref() == Ok(self.test) {
-            body();
+            if self.case.is_none() || env::var(CASE).ok() == self.case {
+                body();
+            }
             return None;
         }
         let real = env::var("EITRI_GPU").as_deref() == Ok("real");
@@ -76,10 +91,19 @@ impl Scenario {
             command.env_remove(format!("VGPU_{variable}"));
         }
         command.env(CHILD, self.test).envs(self.settings);
+        if let Some(case) = self.case {
+            command.env(CASE, case);
+        }
         if !real {
             command.env("LD_LIBRARY_PATH", stand_in());
         }
-        Some(command.output().unwrap())
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Ran {
+            success: output.status.success(),
+            printed: text(&output.stdout),
+            errors: text(&output.stderr),
+        })
     }
 }
 

@@ -28,7 +28,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn mov(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[])?;
     r.expect_count(2..=2)?;
     let kind = r.kind()?;
     if kind == Type::Pred {
@@ -76,7 +75,6 @@ fn copy(wide: bool) -> LaneFn {
 }
 
 fn predicate_logic(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[])?;
     let result = r.predicate_result(0)?;
     let mut a = r.predicate(1)?;
     let logic = match r.name() {
@@ -125,21 +123,6 @@ fn integer_rounding(r: &Reader<'_, '_>) -> Option<IntegerRounding> {
 }
 
 fn convert(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[
-        "rn",
-        "rna",
-        "rz",
-        "rm",
-        "rp",
-        "rni",
-        "rzi",
-        "rmi",
-        "rpi",
-        "ftz",
-        "sat",
-        "satfinite",
-        "relu",
-    ])?;
     let &[to, from] = r.types.as_slice() else { return Err(r.error("two types expected")) };
     r.expect_count(2..=3)?;
     let pair = r.count() == 3;

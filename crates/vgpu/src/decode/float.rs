@@ -62,7 +62,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     if approximate && matches!(kind, F32 | F64) {
         return approximation(r).map(Some);
     }
-    r.allow(&["rn", "rz", "rm", "rp", "ftz", "sat", "NaN", "relu", "noftz", "approx"])?;
     if r.types.len() > 1 {
         return mixed(r, op, sources).map(Some);
     }
@@ -156,7 +155,6 @@ fn mixed(
 }
 
 fn approximation(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
-    r.allow(&["approx", "ftz", "full"])?;
     let kind = r.kind()?;
     let (name, ftz) = (r.name(), r.has("ftz"));
     let (run, accuracy, sources) = match kind {
@@ -189,7 +187,6 @@ const SIGN: u64 = 1 << 63;
 
 /// The sign of the first source with the magnitude of the second.
 fn copy_sign(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
-    r.allow(&[])?;
     r.expect_count(3..=3)?;
     let kind = r.kind()?;
     let run = match kind {

@@ -33,17 +33,6 @@ fn element(kind: Type) -> Option<Element> {
 
 /// Shapes that `ptxas` accepts for `sm_110` and for which kernels exist: all have m = 16, n = 8.
 fn mma(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[
-        "sync",
-        "aligned",
-        "m16n8k4",
-        "m16n8k8",
-        "m16n8k16",
-        "m16n8k32",
-        "row",
-        "col",
-        "satfinite",
-    ])?;
     if !r.has("row") || !r.has("col") || !r.has("aligned") {
         return Err(r.error(".sync.aligned and .row.col expected"));
     }
@@ -101,7 +90,6 @@ fn registers(
 }
 
 fn matrix_move(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "aligned", "m8n8", "x1", "x2", "x4", "trans", "shared", "shared::cta"])?;
     if !r.has("m8n8") || !r.has("aligned") || r.kind()? != Type::B16 {
         return Err(r.error("only .m8n8 of b16 is supported"));
     }

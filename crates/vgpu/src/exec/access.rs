@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
+use crate::check::proxy::Toucher;
 use crate::check::{Access as Touch, Use};
 use crate::decode::reader::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::error::FaultKind;
@@ -202,6 +203,10 @@ impl Block<'_> {
         match place {
             Place::Shared(at) => self.check_shared_race(warp, lane, at, bytes, usage),
             Place::Global(address) => {
+                if usage.writes() && usage != Use::AsyncWrite && self.env.proxies.is_some() {
+                    let by = self.toucher(warp, lane);
+                    self.env.with_proxies(|proxies| proxies.write(by, address, bytes));
+                }
                 let touch = Touch { address, bytes, usage, pc: self.pc };
                 let found = self.env.with_races(|races| races.access(self.number, touch)).flatten();
                 let Some(other) = found else { return Ok(()) };
@@ -216,6 +221,12 @@ impl Block<'_> {
         }
     }
 
+    fn toucher(&mut self, warp: &Warp, lane: usize) -> Toucher {
+        let thread = warp.thread(lane);
+        let time = self.races.as_mut().map_or(0, |races| races.now(thread));
+        Toucher { block: self.number, thread, time, pc: self.pc }
+    }
+
     pub(super) fn check_shared_race(
         &mut self,
         warp: &Warp,
@@ -226,6 +237,7 @@ impl Block<'_> {
     ) -> Run<()> {
         let checks = self.env.config.checks;
         if checks.any()
+            && !self.mbarriers.is_empty()
             && usage != Use::Mbarrier
             && let Some((&start, _)) =
                 self.mbarriers.range(..(at + bytes as usize) as u32).next_back()
@@ -238,7 +250,8 @@ impl Block<'_> {
         let pc = self.pc;
         let Some(races) = &mut self.races else { return Ok(()) };
         let touch = Touch { address: at as u64, bytes, usage, pc };
-        let Some(other) = races.access(thread, touch) else { return Ok(()) };
+        let found = races.access(thread, touch).filter(|_| checks.shared_races);
+        let Some(other) = found else { return Ok(()) };
         let line = self.env.program.code.get(other.pc as usize).map_or(0, |i| i.line);
         let text = format!("{} (PTX line {line}) is not ordered before it", other.what);
         trouble(other.kind, lane, Some(at as u64), text)
@@ -247,7 +260,10 @@ impl Block<'_> {
     /// Whether accesses need more than the access itself.
     #[inline]
     pub(super) fn watches(&self) -> bool {
-        self.undefined || self.races.is_some() || self.env.races.is_some()
+        self.undefined
+            || self.races.is_some()
+            || self.env.races.is_some()
+            || self.env.proxies.is_some()
     }
 
     #[inline(never)]

@@ -69,7 +69,8 @@ impl<'e> Block<'e> {
             barriers: vec![BarrierState::default(); 16],
             mbarriers: BTreeMap::new(),
             bulk: Vec::new(),
-            races: checks.shared_races.then(|| SharedRaces::new(bytes, threads as usize)),
+            races: (checks.shared_races || env.proxies.is_some())
+                .then(|| SharedRaces::new(bytes, threads as usize, env.proxies.is_some())),
             counters: Counters::default(),
             random: Random::new(0),
             live_warps: 0,

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
+use crate::check::clock::Domain;
 use crate::config::Numeric;
 use crate::decode::reader::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::decode::wide_products::{high_s64, high_u64};
@@ -170,16 +171,22 @@ impl Block<'_> {
     }
 
     fn fence(&mut self, warp: &Warp, kind: FenceKind, active: u32) {
-        match kind {
-            FenceKind::ProxyAsync => {
-                if let Some(races) = &mut self.races {
-                    races.proxy_fence(warp.index as usize * 32, active);
-                }
-            }
+        let domains: &[Domain] = match kind {
             FenceKind::Device => {
                 self.env.with_races(|races| races.fence(self.number));
+                return;
             }
-            FenceKind::Block | FenceKind::MbarrierInit => {}
+            FenceKind::Block => return,
+            FenceKind::MbarrierInit => &[Domain::Init],
+            FenceKind::Proxy { shared: true, global: false } => &[Domain::Shared, Domain::Init],
+            FenceKind::Proxy { shared: false, .. } => &[Domain::Global],
+            FenceKind::Proxy { .. } => &[Domain::Shared, Domain::Global, Domain::Init],
+        };
+        if let Some(races) = &mut self.races {
+            races.proxy_fence(warp.index as usize * 32, active, domains);
+        }
+        if domains.contains(&Domain::Global) {
+            self.env.with_proxies(|proxies| proxies.fence(self.number));
         }
     }
 

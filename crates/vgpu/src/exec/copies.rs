@@ -5,6 +5,8 @@ use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
 use crate::check::Use;
+use crate::check::clock::Domain;
+use crate::check::shared::Landing;
 use crate::config::Copies as When;
 use crate::error::FaultKind;
 use crate::program::{CopyAsync, CopyBulk, Space};
@@ -156,29 +158,31 @@ impl Block<'_> {
         let waits = |copy: &Pending| {
             active >> copy.lane & 1 == 1 && pending.is_none_or(|n| copy.group + n < open[copy.lane])
         };
-        let (done, rest) = std::mem::take(&mut warp.copies.pending).into_iter().partition(waits);
+        let (done, rest): (Vec<_>, _) =
+            std::mem::take(&mut warp.copies.pending).into_iter().partition(waits);
         warp.copies.pending = rest;
-        self.land(warp, done, None);
+        for copy in done {
+            self.land(copy, Landing::Thread(warp.thread(copy.lane)));
+        }
     }
 
     /// All earlier copies of a lane land; their bytes belong to the next phase of an mbarrier.
     pub(super) fn land_copies(&mut self, warp: &mut Warp, lane: usize, mbarrier: u32) {
-        let (done, rest) =
+        let (done, rest): (Vec<_>, _) =
             std::mem::take(&mut warp.copies.pending).into_iter().partition(|c| c.lane == lane);
         warp.copies.pending = rest;
-        let history = self.next_phase(mbarrier);
-        self.land(warp, done, Some(history));
+        let landing = self.next_phase(mbarrier);
+        for copy in done {
+            self.land(copy, landing);
+        }
     }
 
-    fn land(&mut self, warp: &Warp, copies: Vec<Pending>, phase: Option<(usize, u64)>) {
-        for mut copy in copies {
-            if !copy.performed {
-                self.perform(&mut copy);
-            }
-            if let Some(races) = &mut self.races {
-                let thread = warp.thread(copy.lane);
-                races.landed(thread, copy.to, copy.bytes, phase, self.pc);
-            }
+    fn land(&mut self, mut copy: Pending, landing: Landing) {
+        if !copy.performed {
+            self.perform(&mut copy);
+        }
+        if let Some(races) = &mut self.races {
+            races.landed(landing, false, copy.to, copy.bytes, self.pc);
         }
     }
 
@@ -229,29 +233,57 @@ impl Block<'_> {
     }
 
     fn check_bulk(&mut self, warp: &Warp, lane: usize, copy: &PendingBulk) -> Run<()> {
-        let place = Place::Shared(copy.shared);
-        if let Some(mbarrier) = copy.mbarrier {
-            self.check_race(warp, lane, place, copy.bytes, Use::AsyncWrite)?;
-            let (history, phase) = self.next_phase(mbarrier);
-            if let Some(races) = &mut self.races {
-                let phase = Some((history, phase));
-                races.landed(copy.thread, copy.shared, copy.bytes, phase, self.pc);
-            }
-            return Ok(());
+        let loads = copy.mbarrier.is_some();
+        let (in_shared, in_global) = if loads {
+            (Use::AsyncWrite, Use::AsyncRead)
+        } else {
+            (Use::AsyncRead, Use::AsyncWrite)
+        };
+        // Looked up before the copy itself takes the place of what was there.
+        let exposed = self.exposed(copy);
+        self.check_race(warp, lane, Place::Shared(copy.shared), copy.bytes, in_shared)?;
+        self.check_race(warp, lane, Place::Global(copy.global), copy.bytes, in_global)?;
+        if let Some((what, pc, address)) = exposed {
+            let line = self.env.program.code.get(pc as usize).map_or(0, |i| i.line);
+            let text =
+                format!("the copy {what} PTX line {line}, without fence.proxy.async between");
+            return trouble(FaultKind::MissingProxyFence, lane, Some(address), text);
         }
-        self.check_race(warp, lane, place, copy.bytes, Use::AsyncRead)?;
-        if self.env.config.checks.proxy_fences
-            && let Some(races) = &self.races
-            && let Some(writer) = races.unfenced(copy.thread, copy.shared, copy.bytes)
-        {
-            let line = self.env.program.code.get(writer as usize).map_or(0, |i| i.line);
-            let text = format!(
-                "the copy reads what PTX line {line} wrote without fence.proxy.async between"
-            );
-            let at = Some(copy.shared as u64);
-            return trouble(FaultKind::MissingProxyFence, lane, at, text);
+        if let Some(mbarrier) = copy.mbarrier {
+            let landing = self.next_phase(mbarrier);
+            if let Some(races) = &mut self.races {
+                races.landed(landing, true, copy.shared, copy.bytes, self.pc);
+            }
+        } else {
+            self.env.with_proxies(|proxies| proxies.overwrite(copy.global, copy.bytes));
         }
         Ok(())
+    }
+
+    /// An ordinary access, by its instruction and address, to bytes of a bulk copy that no proxy
+    /// fence separates from it. The other way round, waiting for the copy is enough (PTX ISA,
+    /// "Async proxy").
+    fn exposed(&self, copy: &PendingBulk) -> Option<(&'static str, u32, u64)> {
+        let races = self.races.as_ref().filter(|_| self.env.proxies.is_some())?;
+        let loads = copy.mbarrier.is_some();
+        if let Some((pc, write)) = races.unfenced(copy.thread, copy.shared, copy.bytes, loads) {
+            let what = match (loads, write) {
+                (false, _) => "reads shared memory written by",
+                (true, true) => "overwrites shared memory written by",
+                (true, false) => "overwrites shared memory read by",
+            };
+            return Some((what, pc, copy.shared as u64));
+        }
+        let fenced = |thread, time| races.is_fenced(Domain::Global, copy.thread, (thread, time));
+        let found = self
+            .env
+            .with_proxies(|proxies| proxies.unfenced(self.number, copy.global, copy.bytes, fenced));
+        let what = if loads {
+            "reads global memory written by"
+        } else {
+            "overwrites global memory written by"
+        };
+        Some((what, found.flatten()?, copy.global))
     }
 
     fn count_bulk(&mut self, copy: &PendingBulk) {

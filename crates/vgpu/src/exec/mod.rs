@@ -20,12 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use self::block::{Block, Progress};
 use crate::check::global::GlobalRaces;
+use crate::check::proxy::GlobalProxies;
 use crate::config::{Config, Order};
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind};
 use crate::gpu::Launch;
 use crate::memory::Memory;
-use crate::program::Program;
+use crate::program::{Op, Program};
 use crate::schedule::{Random, mix};
 
 /// What all CTAs of a launch share.
@@ -37,6 +38,8 @@ pub(crate) struct Env<'e> {
     pub(crate) params: &'e [u8],
     /// History of global memory, if races are looked for.
     pub(crate) races: Option<&'e Mutex<Box<GlobalRaces>>>,
+    /// History of writes that bulk copies may not see, if the kernel has such copies.
+    pub(crate) proxies: Option<Mutex<GlobalProxies>>,
     /// Warp instructions of the whole launch.
     executed: AtomicU64,
     /// A fault elsewhere ends the launch.
@@ -75,6 +78,8 @@ pub(crate) fn run(
     races: Option<&Mutex<Box<GlobalRaces>>>,
 ) -> Result<Counters, Fault> {
     let blocks: u64 = launch.grid.iter().map(|&n| u64::from(n)).product();
+    let copies = || program.code.iter().any(|i| matches!(i.op, Op::CopyBulk(_)));
+    let proxies = config.checks.proxy_fences && copies();
     let env = Env {
         config,
         memory,
@@ -82,6 +87,7 @@ pub(crate) fn run(
         launch,
         params,
         races,
+        proxies: proxies.then(|| Mutex::new(GlobalProxies::default())),
         executed: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     };
@@ -194,5 +200,10 @@ impl Env<'_> {
     pub(crate) fn with_races<T>(&self, f: impl FnOnce(&mut GlobalRaces) -> T) -> Option<T> {
         let races = self.races?;
         Some(f(&mut races.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn with_proxies<T>(&self, f: impl FnOnce(&mut GlobalProxies) -> T) -> Option<T> {
+        let proxies = self.proxies.as_ref()?;
+        Some(f(&mut proxies.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

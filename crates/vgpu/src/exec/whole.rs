@@ -1,5 +1,5 @@
-//! Requests whose lanes want bytes side by side, or all the same bytes, of global memory, and
-//! parameters: checked once for all lanes. Whatever else a request is, faults included, goes lane
+//! Requests whose lanes want bytes side by side, or all the same bytes, of global or shared memory,
+//! and parameters: checked once for all lanes. Whatever else a request is, faults included, goes lane
 //! by lane.
 #![allow(unsafe_code, reason = "a loop is compiled twice, for processors with wider vectors")]
 #![allow(clippy::inline_always, reason = "it takes the vector width of the function it is in")]
@@ -8,7 +8,7 @@ use super::access::Place;
 use super::block::Block;
 use super::warp::Warp;
 use crate::check::{Access as Touch, Use};
-use crate::decode::reader::SHARED_WINDOW;
+use crate::decode::reader::{LOCAL_WINDOW, SHARED_WINDOW};
 use crate::memory::state;
 use crate::program::{Access, Space};
 use crate::registers::{LANES, Slot, lanes};
@@ -100,21 +100,32 @@ impl Block<'_> {
     ) -> Option<Whole> {
         let first = active.trailing_zeros() as usize & 31;
         let start = addresses[first];
-        let global = match space {
-            Space::Global | Space::Const => true,
-            Space::Generic => start < SHARED_WINDOW,
-            _ => false,
+        let (shared, start) = match space {
+            Space::Global | Space::Const => (false, start),
+            Space::Shared => (true, start),
+            Space::Generic if start < SHARED_WINDOW => (false, start),
+            Space::Generic if start < LOCAL_WINDOW => (true, start - SHARED_WINDOW),
+            _ => return None,
         };
-        if !global || !start.is_multiple_of(u64::from(bytes)) {
+        if !start.is_multiple_of(u64::from(bytes)) {
             return None;
         }
         let (stride, span) = if are_beside(addresses, active, bytes) {
             (bytes, bytes * active.count_ones())
-        } else if !write && agree(addresses, active, start, 0) {
+        } else if !write && agree(addresses, active, addresses[first], 0) {
             (0, bytes)
         } else {
             return None;
         };
+        if shared {
+            let (at, end) = (start as usize, start as usize + span as usize);
+            if end > self.shared.len() {
+                return None;
+            }
+            let defined = self.shared_defined.get(at..end).is_none_or(|all| all.iter().all(|&d| d));
+            let state = state::ALLOCATED | if defined { state::DEFINED } else { 0 };
+            return Some(Whole { place: Place::Shared(at), stride, first, state });
+        }
         let arena = self.env.memory.arena();
         let in_words = start.is_multiple_of(4) && span.is_multiple_of(4);
         if !in_words || !arena.contains(start, u64::from(span)) {
@@ -128,13 +139,26 @@ impl Block<'_> {
         Some(Whole { place: Place::Global(start), stride, first, state: all })
     }
 
-    /// Whether another CTA's access to these bytes of global memory is unordered.
+    /// Whether another access to these bytes is unordered, or something else has to be told lane
+    /// by lane.
     #[inline]
-    fn is_race(&self, whole: &Whole, active: u32, bytes: u32, usage: Use) -> bool {
-        let Place::Global(address) = whole.place else { return false };
-        let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
-        let touch = Touch { address, bytes: bytes * lanes, usage, pc: self.pc };
-        self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
+    fn is_race(&mut self, warp: &Warp, whole: &Whole, active: u32, bytes: u32, usage: Use) -> bool {
+        let pc = self.pc;
+        match whole.place {
+            Place::Global(address) => {
+                let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
+                let touch = Touch { address, bytes: bytes * lanes, usage, pc };
+                self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
+            }
+            Place::Shared(_) if self.env.config.checks.any() && !self.mbarriers.is_empty() => true,
+            Place::Shared(at) => self.races.as_mut().is_some_and(|races| {
+                lanes(active).any(|lane| {
+                    let address = at as u64 + u64::from(whole.stride) * (lane - whole.first) as u64;
+                    races.access(warp.thread(lane), Touch { address, bytes, usage, pc }).is_some()
+                })
+            }),
+            _ => false,
+        }
     }
 
     /// Loads a parameter by its name; returns whether that is what the instruction does.
@@ -161,7 +185,7 @@ impl Block<'_> {
     /// Loads for all lanes at once; returns whether it could.
     #[inline]
     pub(super) fn load_whole(
-        &self,
+        &mut self,
         warp: &mut Warp,
         access: &Access,
         addresses: &[u64; LANES],
@@ -174,7 +198,7 @@ impl Block<'_> {
         }
         let found = self.whole(access.space, addresses, active, bytes, false);
         let Some(whole) = found else { return false };
-        if self.is_race(&whole, active, bytes, Use::Read) {
+        if self.is_race(warp, &whole, active, bytes, Use::Read) {
             return false;
         }
         for (index, value) in access.values.iter().enumerate() {
@@ -199,13 +223,16 @@ impl Block<'_> {
     #[inline]
     fn load_value(&self, warp: &mut Warp, access: &Access, slot: Slot, whole: &Whole, active: u32) {
         let size = access.kind.bytes();
-        if let Place::Global(address) = whole.place
-            && whole.stride == 4
-            && size == 4
-            && active == u32::MAX
-            && !access.wide
-        {
-            return self.env.memory.arena().load_row(address, warp.registers.narrow_mut(slot));
+        if whole.stride == 4 && size == 4 && active == u32::MAX && !access.wide {
+            let row = warp.registers.narrow_mut(slot);
+            match whole.place {
+                Place::Global(address) => return self.env.memory.arena().load_row(address, row),
+                Place::Shared(at) => {
+                    bytemuck::bytes_of_mut(row).copy_from_slice(&self.shared[at..at + 128]);
+                    return;
+                }
+                _ => {}
+            }
         }
         if whole.stride == 0 {
             let bits = access.extend(self.read(warp, whole.place, size));
@@ -228,13 +255,12 @@ impl Block<'_> {
     ) -> bool {
         let size = access.kind.bytes();
         let bytes = size * access.values.len() as u32;
-        if access.ordering.strong && self.watches() {
+        // Who writes what a bulk copy may not see is noted lane by lane.
+        if access.ordering.strong && self.watches() || self.env.proxies.is_some() {
             return false;
         }
         let found = self.whole(access.space, addresses, active, bytes, true);
         let Some(whole) = found else { return false };
-        let Place::Global(start) = whole.place else { return false };
-        let arena = self.env.memory.arena();
         if self.undefined {
             let defined = access.values.iter().all(|value| {
                 value.is_some_and(|slot| active & !warp.registers.defined[slot as usize] == 0)
@@ -243,19 +269,32 @@ impl Block<'_> {
                 return false;
             }
         }
-        if self.is_race(&whole, active, bytes, Use::Write) {
+        if self.is_race(warp, &whole, active, bytes, Use::Write) {
             return false;
         }
         if self.undefined && whole.state & state::DEFINED == 0 {
             let span = bytes * active.count_ones();
-            arena.set_states(start, span, state::ALLOCATED | state::DEFINED);
+            match whole.place {
+                Place::Global(start) => {
+                    let states = state::ALLOCATED | state::DEFINED;
+                    self.env.memory.arena().set_states(start, span, states);
+                }
+                place => self.set_defined(warp, place, span, true),
+            }
         }
         if let [Some(slot)] = access.values[..]
             && active == u32::MAX
             && size == 4
             && !access.wide
         {
-            arena.store_row(start, warp.registers.narrow(slot));
+            let row = warp.registers.narrow(slot);
+            match whole.place {
+                Place::Global(start) => self.env.memory.arena().store_row(start, row),
+                Place::Shared(at) => {
+                    self.shared[at..at + 128].copy_from_slice(bytemuck::bytes_of(row));
+                }
+                _ => {}
+            }
             return true;
         }
         for (index, value) in access.values.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 mod arena;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use arena::{Arena, state};
@@ -59,6 +59,8 @@ pub struct MemoryInfo {
 #[derive(Default)]
 struct Table {
     live: BTreeMap<u64, Allocation>,
+    /// Live allocations that nothing may touch for now.
+    parked: BTreeSet<u64>,
     freed: BTreeMap<u64, u64>,
     freed_order: VecDeque<u64>,
     next: u64,
@@ -114,20 +116,56 @@ impl Memory {
         let address = self
             .place(&mut table, bytes, align)
             .ok_or(MemoryError::OutOfMemory { requested: bytes, free })?;
-        let defined = kind != Kind::Device || !self.track_undefined;
-        let mut bits = state::ALLOCATED;
-        if defined {
-            bits |= state::DEFINED;
-        }
-        if kind == Kind::Constant {
-            bits |= state::CONSTANT;
-        }
-        self.arena.fill_state(address, bytes, bits);
+        self.arena.fill_state(address, bytes, self.fresh(kind));
         table.used += bytes;
         table.serial += 1;
         let serial = table.serial;
         table.live.insert(address, Allocation { address, bytes, kind, serial });
         Ok(address)
+    }
+
+    /// State of bytes that were just allocated.
+    fn fresh(&self, kind: Kind) -> u8 {
+        let mut bits = state::ALLOCATED;
+        if kind != Kind::Device || !self.track_undefined {
+            bits |= state::DEFINED;
+        }
+        if kind == Kind::Constant {
+            bits |= state::CONSTANT;
+        }
+        bits
+    }
+
+    /// Lets every access to an allocation fail as to freed memory while its address stays taken,
+    /// until [`revive`](Self::revive): what a graph's memory is between its allocation nodes.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAllocated`].
+    pub fn park(&self, address: u64) -> Result<(), MemoryError> {
+        self.set_parked(address, true)
+    }
+
+    /// Ends what [`park`](Self::park) did. The contents are undefined again.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAllocated`].
+    pub fn revive(&self, address: u64) -> Result<(), MemoryError> {
+        self.set_parked(address, false)
+    }
+
+    fn set_parked(&self, address: u64, parked: bool) -> Result<(), MemoryError> {
+        let mut table = self.table();
+        let Some(&Allocation { bytes, kind, .. }) = table.live.get(&address) else {
+            let freed = table.freed.contains_key(&address);
+            return Err(MemoryError::NotAllocated { address, freed });
+        };
+        if parked {
+            table.parked.insert(address);
+        } else {
+            table.parked.remove(&address);
+        }
+        self.arena.fill_state(address, bytes, if parked { 0 } else { self.fresh(kind) });
+        Ok(())
     }
 
     /// A free range: behind everything allocated so far, else the first gap that fits.
@@ -175,6 +213,7 @@ impl Memory {
             let freed = table.freed.contains_key(&address);
             return Err(MemoryError::NotAllocated { address, freed });
         };
+        table.parked.remove(&address);
         self.arena.discard(address, allocation.bytes);
         table.used -= allocation.bytes;
         table.freed.insert(address, allocation.bytes);
@@ -187,15 +226,18 @@ impl Memory {
         Ok(())
     }
 
-    /// The live allocation that holds `address`.
+    /// The live allocation that holds `address`, parked or not.
     pub fn find(&self, address: u64) -> Option<Allocation> {
         let table = self.table();
         let (_, allocation) = table.live.range(..=address).next_back()?;
         (address < allocation.address + allocation.bytes).then_some(*allocation)
     }
 
-    /// Whether `address` lies in an allocation that was freed.
+    /// Whether `address` lies in an allocation that was freed, or is parked.
     pub fn was_freed(&self, address: u64) -> bool {
+        if self.find(address).is_some_and(|found| self.table().parked.contains(&found.address)) {
+            return true;
+        }
         let table = self.table();
         table.freed.range(..=address).next_back().is_some_and(|(&at, &size)| address < at + size)
     }
@@ -214,11 +256,11 @@ impl Memory {
         leaks
     }
 
-    /// Fails unless the range lies in one live allocation.
+    /// Fails unless the range lies in one allocation, which may be parked.
     ///
     /// # Errors
     /// [`MemoryError::OutOfBounds`].
-    pub fn check(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+    pub fn check_reserved(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
         let inside = self
             .find(address)
             .is_some_and(|allocation| bytes <= allocation.address + allocation.bytes - address);
@@ -226,6 +268,18 @@ impl Memory {
             return Ok(());
         }
         Err(MemoryError::OutOfBounds { address, bytes, freed: self.was_freed(address) })
+    }
+
+    /// Fails unless the range lies in one allocation that may be touched.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfBounds`].
+    pub fn check(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+        self.check_reserved(address, bytes)?;
+        if bytes > 0 && self.was_freed(address) {
+            return Err(MemoryError::OutOfBounds { address, bytes, freed: true });
+        }
+        Ok(())
     }
 
     /// Copies from the device to the host.

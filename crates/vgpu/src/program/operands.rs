@@ -340,6 +340,10 @@ pub(crate) struct CopyBulk {
 pub(crate) enum FenceKind {
     Block,
     Device,
-    ProxyAsync,
+    /// What ordinary accesses did, for bulk copies: in shared memory, in global memory.
+    Proxy {
+        shared: bool,
+        global: bool,
+    },
     MbarrierInit,
 }

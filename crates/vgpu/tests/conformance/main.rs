@@ -13,11 +13,19 @@
     reason = "helpers of tests; results are compared exactly, and PTX is text"
 )]
 
+mod approximate;
+mod atomics;
 mod bits;
+mod compare;
 mod convert;
+mod exact;
 mod exchange;
 mod float;
 mod harness;
 mod integer;
+mod listed;
 mod matrix;
 mod memory;
+
+#[path = "../support/mod.rs"]
+mod support;

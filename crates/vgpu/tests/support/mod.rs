@@ -12,9 +12,8 @@ pub(crate) fn nvcc() -> Option<PathBuf> {
         let path = Path::new(&home).join("bin/nvcc");
         return path.exists().then_some(path);
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../local/cuda/lib");
-    let python = std::fs::read_dir(root).ok()?.flatten().next()?.path();
-    let path = python.join("site-packages/nvidia/cu13/bin/nvcc");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../local/cuda");
+    let path = root.join("nvidia/cu13/bin/nvcc");
     path.exists().then_some(path)
 }
 

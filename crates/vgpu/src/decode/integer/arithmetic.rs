@@ -232,6 +232,9 @@ pub(super) fn small_product(name: &str, kind: Type, high: bool) -> Option<LaneFn
         ("mul24", S32, false) => {
             lane_fn!(u32 = |a: u32, b: u32| (signed24(a) * signed24(b)) as u32)
         }
+        ("mul24", S32, true) => {
+            lane_fn!(u32 = |a: u32, b: u32| ((signed24(a) * signed24(b)) >> 16) as u32)
+        }
         ("mad24", U32, false) => {
             lane_fn!(u32 = |a: u32, b: u32, c: u32| product24(a, b, false).wrapping_add(c))
         }
