@@ -1,6 +1,9 @@
 //! Races in shared memory, by what happens before what (the idea of `FastTrack`: C. Flanagan and
 //! S. Freund, 2009): each byte remembers its last write and the reads since.
 
+#[cfg(test)]
+mod tests;
+
 use super::clock::{Clocks, Domain, Times};
 use super::{Access, Use};
 use crate::error::FaultKind;

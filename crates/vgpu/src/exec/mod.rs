@@ -10,6 +10,7 @@ mod exchange;
 mod matrix;
 mod mbarrier;
 mod product;
+mod special;
 mod traffic;
 mod warp;
 mod whole;

@@ -6,10 +6,10 @@
 
 use super::block::Block;
 use super::copies::Copies;
-use super::{Env, Run, trouble};
+use super::{Env, Run, special, trouble};
 use crate::config::Order;
 use crate::error::FaultKind;
-use crate::program::{FALSE, Guard, Instruction, LaneMask, Op, Special, Step, TRUE};
+use crate::program::{FALSE, Guard, Instruction, Op, Step, TRUE};
 use crate::registers::{LANES, Registers, Slot, lanes};
 
 /// Why a path does not run.
@@ -83,7 +83,8 @@ impl Warp {
             }
         }
         for &(slot, special) in &program.specials {
-            let values = std::array::from_fn(|lane| special_of(env, index, special, lane as u32));
+            let values =
+                std::array::from_fn(|lane| special::of_lane(env, index, special, lane as u32));
             registers.set_narrow(slot, u32::MAX, &values);
         }
         let local = program.local_bytes as usize * LANES;
@@ -120,13 +121,9 @@ impl Warp {
         }
         for &(slot, special) in &program.specials {
             self.registers.defined[slot as usize] = u32::MAX;
-            // The rest is the same in every CTA.
-            let value = match special {
-                Special::Ctaid(axis) => block[axis],
-                Special::SmId => block[0] % env.config.device.multiprocessors,
-                _ => continue,
-            };
-            self.registers.set_narrow(slot, u32::MAX, &[value; LANES]);
+            if let Some(value) = special::of_block(env, block, special) {
+                self.registers.set_narrow(slot, u32::MAX, &[value; LANES]);
+            }
         }
         self.local_defined.fill(false);
         self.copies = Copies::default();
@@ -469,33 +466,6 @@ impl Warp {
             block.live_warps -= 1;
             block.warp_exited();
         }
-    }
-}
-
-/// A special register of a thread in the first CTA.
-fn special_of(env: &Env<'_>, warp: u32, special: Special, lane: u32) -> u32 {
-    let launch = env.launch;
-    let thread = warp * 32 + lane;
-    let [width, height, _] = launch.block;
-    match special {
-        Special::Tid(0) => thread % width,
-        Special::Tid(1) => thread / width % height,
-        Special::Tid(_) => thread / width / height,
-        Special::Ntid(axis) => launch.block[axis],
-        Special::Nctaid(axis) => launch.grid[axis],
-        Special::LaneId => lane,
-        Special::WarpId => warp,
-        Special::WarpCount => env.config.device.max_threads_per_multiprocessor / 32,
-        Special::SmCount => env.config.device.multiprocessors,
-        Special::DynamicShared => launch.dynamic_shared_bytes,
-        Special::TotalShared => env.program.static_shared + launch.dynamic_shared_bytes,
-        Special::Ctaid(_) | Special::SmId | Special::GridId | Special::Zero => 0,
-        Special::One => 1,
-        Special::LaneMask(LaneMask::Eq) => 1 << lane,
-        Special::LaneMask(LaneMask::Lt) => (1 << lane) - 1,
-        Special::LaneMask(LaneMask::Le) => u32::MAX >> (31 - lane),
-        Special::LaneMask(LaneMask::Gt) => !(u32::MAX >> (31 - lane)),
-        Special::LaneMask(LaneMask::Ge) => u32::MAX << lane,
     }
 }
 
