@@ -13,7 +13,7 @@ pub(crate) enum Domain {
 const DOMAINS: usize = 3;
 
 /// What each thread knows: a time of every party.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Knowledge {
     /// What everybody knows since the last barrier of all.
     base: Vec<u32>,
@@ -22,8 +22,11 @@ struct Knowledge {
 }
 
 impl Knowledge {
-    fn new(threads: usize, parties: usize) -> Self {
-        Self { base: vec![0; parties], rows: vec![Vec::new(); threads] }
+    fn reset(&mut self, threads: usize, parties: usize) {
+        self.base.clear();
+        self.base.resize(parties, 0);
+        self.rows.resize_with(threads, Vec::new);
+        self.rows.iter_mut().for_each(Vec::clear);
     }
 
     #[inline]
@@ -38,18 +41,13 @@ impl Knowledge {
         (0..self.base.len()).map(known).collect()
     }
 
+    /// Adds what the thread knows and not everybody: the rest never has to be told.
     fn release(&self, thread: usize, into: &mut Vec<u32>) {
-        into.resize(self.base.len(), 0);
-        join(into, &self.base);
-        join(into, &self.rows[thread]);
+        join_longer(into, &self.rows[thread]);
     }
 
     fn acquire(&mut self, thread: usize, from: &[u32]) {
-        let row = &mut self.rows[thread];
-        if row.len() < from.len() {
-            row.resize(from.len(), 0);
-        }
-        join(row, from);
+        join_longer(&mut self.rows[thread], from);
     }
 
     fn meet_all(&mut self) {
@@ -66,6 +64,14 @@ fn join(into: &mut [u32], from: &[u32]) {
     }
 }
 
+/// The same, where the second list may be the longer.
+fn join_longer(into: &mut Vec<u32>, from: &[u32]) {
+    if into.len() < from.len() {
+        into.resize(from.len(), 0);
+    }
+    join(into, from);
+}
+
 /// What threads that arrived somewhere knew together, for those that leave with it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Times {
@@ -77,12 +83,10 @@ pub(crate) struct Times {
 impl Times {
     /// Adds what others knew.
     pub(crate) fn join(&mut self, other: &Self) {
-        self.known.resize(self.known.len().max(other.known.len()), 0);
-        join(&mut self.known, &other.known);
+        join_longer(&mut self.known, &other.known);
         self.fenced.resize(self.fenced.len().max(other.fenced.len()), Vec::new());
         for (into, from) in self.fenced.iter_mut().zip(&other.fenced) {
-            into.resize(into.len().max(from.len()), 0);
-            join(into, from);
+            join_longer(into, from);
         }
     }
 
@@ -96,10 +100,12 @@ impl Times {
 }
 
 /// Clocks of a fixed number of parties, and what each knows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Clocks {
     /// Each party's own time.
     now: Vec<u32>,
+    /// How many times all threads have met.
+    meetings: u32,
     known: Knowledge,
     /// What happened before a proxy fence that the thread has run or knows of, by domain: what
     /// may be touched by the other proxy. Empty if no fences are tracked.
@@ -107,15 +113,16 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// `threads` threads, and room for parties of other kinds behind them; `proxies` says whether
-    /// fences between proxies are tracked.
-    pub(crate) fn new(threads: usize, others: usize, proxies: bool) -> Self {
+    /// Begins anew with `threads` threads, and room for parties of other kinds behind them;
+    /// `proxies` says whether fences between proxies are tracked.
+    pub(crate) fn reset(&mut self, threads: usize, others: usize, proxies: bool) {
         let parties = threads + others;
-        let domains = if proxies { DOMAINS } else { 0 };
-        Self {
-            now: vec![1; parties],
-            known: Knowledge::new(threads, parties),
-            fenced: vec![Knowledge::new(threads, parties); domains],
+        self.now.clear();
+        self.now.resize(parties, 1);
+        self.meetings = 0;
+        self.fenced.resize_with(if proxies { DOMAINS } else { 0 }, Knowledge::default);
+        for knowledge in self.fenced.iter_mut().chain([&mut self.known]) {
+            knowledge.reset(threads, parties);
         }
     }
 
@@ -159,7 +166,7 @@ impl Clocks {
     /// Adds to a list of times all that a thread knows, and its own time; its next step is new.
     pub(crate) fn release(&mut self, thread: usize, into: &mut Times) {
         self.known.release(thread, &mut into.known);
-        into.known[thread] = into.known[thread].max(self.now[thread]);
+        into.note(thread, self.now[thread]);
         into.fenced.resize(self.fenced.len(), Vec::new());
         for (fenced, into) in self.fenced.iter().zip(&mut into.fenced) {
             fenced.release(thread, into);
@@ -175,8 +182,14 @@ impl Clocks {
         }
     }
 
+    /// How many times all threads have met: what happened before the last of them, all know.
+    pub(crate) fn meetings(&self) -> u32 {
+        self.meetings
+    }
+
     /// All threads meet: what any has done or known, all know.
     pub(crate) fn meet_all(&mut self) {
+        self.meetings += 1;
         self.known.meet_all();
         for thread in 0..self.threads() {
             self.known.base[thread] = self.now[thread];

@@ -1,6 +1,9 @@
 //! Races in shared memory, by what happens before what (the idea of `FastTrack`: C. Flanagan and
 //! S. Freund, 2009): each byte remembers its last write and the reads since.
 
+#[cfg(test)]
+mod tests;
+
 use super::clock::{Clocks, Domain, Times};
 use super::{Access, Use};
 use crate::error::FaultKind;
@@ -34,6 +37,8 @@ struct Mark {
 /// History of four bytes.
 #[derive(Debug, Clone, Default)]
 struct Word {
+    /// How many times all threads had met when it was last touched.
+    meetings: u32,
     /// Last write of each byte; marks that are equal are kept once.
     writes: Vec<Mark>,
     reads: Vec<Mark>,
@@ -66,7 +71,11 @@ pub(crate) enum Landing {
 
 /// The history of a CTA's shared memory.
 pub(crate) struct SharedRaces {
+    bytes: usize,
     threads: usize,
+    /// Whether anything has happened: many kernels never touch shared memory, and for them nothing
+    /// is made and nothing needs to be forgotten.
+    begun: bool,
     words: Vec<Word>,
     clocks: Clocks,
     barriers: Vec<(Times, Vec<usize>)>,
@@ -80,36 +89,58 @@ pub(crate) struct SharedRaces {
 impl SharedRaces {
     pub(crate) fn new(bytes: usize, threads: usize, proxies: bool) -> Self {
         Self {
+            bytes,
             threads,
-            words: vec![Word::default(); bytes.div_ceil(4)],
-            clocks: Clocks::new(threads, MBARRIERS, proxies),
-            barriers: vec![Default::default(); 16],
+            proxies,
+            begun: false,
+            words: Vec::new(),
+            clocks: Clocks::default(),
+            barriers: Vec::new(),
             mbarriers: Vec::new(),
             released: std::collections::HashMap::new(),
-            proxies,
+        }
+    }
+
+    /// Makes room for what is to be noted.
+    #[inline]
+    fn begin(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.words.resize_with(self.bytes.div_ceil(4), Word::default);
+            self.clocks.reset(self.threads, MBARRIERS, self.proxies);
+            self.barriers.resize_with(16, Default::default);
         }
     }
 
     /// Forgets everything, for the next CTA.
     pub(crate) fn reset(&mut self) {
-        for word in &mut self.words {
-            word.writes.clear();
-            word.reads.clear();
+        if std::mem::take(&mut self.begun) {
+            for word in &mut self.words {
+                word.meetings = 0;
+                word.writes.clear();
+                word.reads.clear();
+            }
+            self.barriers.clear();
+            self.mbarriers.clear();
+            self.released.clear();
         }
-        self.clocks = Clocks::new(self.threads, MBARRIERS, self.proxies);
-        self.barriers.fill(Default::default());
-        self.mbarriers.clear();
-        self.released.clear();
     }
 
     /// Notes an access; returns an earlier one that it conflicts with.
     pub(crate) fn access(&mut self, thread: usize, touch: Access) -> Option<Conflict> {
+        self.begin();
         let (start, end) = (touch.address as usize, touch.address as usize + touch.bytes as usize);
         for index in start / 4..end.div_ceil(4) {
             let (low, high) =
                 (start.max(4 * index) - 4 * index, end.min(4 * index + 4) - 4 * index);
             let bytes = (0xf_u8 >> (4 - (high - low))) << low;
             let word = &mut self.words[index];
+            // Reads that all know of can conflict with nothing any more; a proxy fence may still
+            // have to lie behind them.
+            if word.meetings != self.clocks.meetings() && !self.proxies {
+                word.meetings = self.clocks.meetings();
+                word.reads.retain(|read| read.party == IN_FLIGHT);
+            }
             if let Some(found) = conflict(word, &self.clocks, thread, bytes, touch.usage) {
                 return Some(found);
             }
@@ -139,14 +170,7 @@ impl SharedRaces {
                 // All reads of these bytes happened before, or a conflict had been found.
                 clear(&mut word.reads, bytes);
             } else {
-                let clocks = &self.clocks;
-                word.reads.retain(|old| {
-                    old.party == IN_FLIGHT
-                        || old.class != mark.class
-                        || old.bytes & !bytes != 0
-                        || !clocks.knows(thread, usize::from(old.party), old.time)
-                });
-                word.reads.push(mark);
+                note_read(&mut word.reads, mark, thread, &self.clocks);
             }
         }
         None
@@ -161,6 +185,7 @@ impl SharedRaces {
         bytes: u32,
         pc: u32,
     ) {
+        self.begin();
         let (party, time) = match landing {
             Landing::Phase { history, phase } => (self.threads + history, phase as u32),
             Landing::Thread(thread) => (thread, self.clocks.now(thread)),
@@ -185,25 +210,31 @@ impl SharedRaces {
     }
 
     pub(crate) fn warp_sync(&mut self, first: usize, mask: u32) {
+        self.begin();
         self.clocks.meet((0..32).filter(|lane| mask >> lane & 1 == 1).map(|lane| first + lane));
     }
 
     /// A warp arrives at a CTA barrier; `waits` if it also leaves with it.
     pub(crate) fn barrier_arrive(&mut self, id: usize, first: usize, mask: u32, waits: bool) {
+        self.begin();
         let (released, waiting) = &mut self.barriers[id];
-        for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
-            self.clocks.release(first + lane, released);
-            if waits {
-                waiting.push(first + lane);
-            }
+        let threads = (0..32).filter(|lane| mask >> lane & 1 == 1).map(|lane| first + lane);
+        if waits {
+            // They do nothing before the barrier completes: it is time enough to ask them then.
+            waiting.extend(threads);
+        } else {
+            threads.for_each(|thread| self.clocks.release(thread, released));
         }
     }
 
     pub(crate) fn barrier_complete(&mut self, id: usize) {
-        let (released, waiting) = std::mem::take(&mut self.barriers[id]);
+        let (mut released, waiting) = std::mem::take(&mut self.barriers[id]);
         if waiting.len() == self.threads {
             self.clocks.meet_all();
             return;
+        }
+        for &thread in &waiting {
+            self.clocks.release(thread, &mut released);
         }
         for thread in waiting {
             self.clocks.acquire(thread, &released);
@@ -212,6 +243,7 @@ impl SharedRaces {
 
     /// Room for a new mbarrier.
     pub(crate) fn new_mbarrier(&mut self) -> usize {
+        self.begin();
         self.mbarriers.push(History::default());
         (self.mbarriers.len() - 1).min(MBARRIERS - 1)
     }
@@ -233,6 +265,7 @@ impl SharedRaces {
     }
 
     pub(crate) fn release_word(&mut self, thread: usize, at: usize) {
+        self.begin();
         self.clocks.release(thread, self.released.entry(at).or_default());
     }
 
@@ -243,11 +276,13 @@ impl SharedRaces {
     }
 
     /// A thread's own time, to ask about later.
-    pub(crate) fn now(&self, thread: usize) -> u32 {
+    pub(crate) fn now(&mut self, thread: usize) -> u32 {
+        self.begin();
         self.clocks.now(thread)
     }
 
     pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32, domains: &[Domain]) {
+        self.begin();
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
             self.clocks.fence(first + lane, domains);
         }
@@ -281,6 +316,27 @@ impl SharedRaces {
             write.or_else(|| read().map(|mark| (mark.pc, false)))
         })
     }
+}
+
+/// Adds a read. Those that it comes after are dropped, but not looked for each time: they conflict
+/// with nothing that this one does not conflict with.
+fn note_read(reads: &mut Vec<Mark>, mark: Mark, thread: usize, clocks: &Clocks) {
+    let replaced = |old: &Mark| {
+        old.party != IN_FLIGHT && old.class == mark.class && old.bytes & !mark.bytes == 0
+    };
+    if let Some(last) = reads.last_mut()
+        && last.party == mark.party
+        && replaced(last)
+    {
+        *last = mark;
+        return;
+    }
+    if reads.len() >= 4 && reads.len().is_power_of_two() {
+        reads.retain(|old| {
+            !(replaced(old) && clocks.knows(thread, usize::from(old.party), old.time))
+        });
+    }
+    reads.push(mark);
 }
 
 fn conflict(

@@ -159,7 +159,7 @@ impl Block<'_> {
         }
         self.check_shared_race(warp, lane, at as usize, OBJECT, Use::Write)?;
         let thread = warp.thread(lane);
-        let now = self.races.as_ref().map_or(0, |races| races.now(thread));
+        let now = self.races.as_mut().map_or(0, |races| races.now(thread));
         let history = self.races.as_mut().map_or(0, SharedRaces::new_mbarrier);
         self.set_defined(warp, Place::Shared(at as usize), OBJECT, true);
         let state = MbarrierState {

@@ -15,6 +15,9 @@ const GRANULE: u64 = 256;
 /// Freed ranges remembered to tell use after free from a wild pointer.
 const REMEMBERED: usize = 1 << 16;
 
+/// Bytes whose states are looked at together.
+const CHUNK: u64 = 4096;
+
 /// What an allocation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -328,7 +331,7 @@ impl Memory {
         if bytes > 0 {
             self.arena.copy(to, from, bytes);
             if self.track_undefined {
-                self.copy_states(to, from, bytes);
+                self.copy_states(to, from, bytes)?;
             }
         }
         Ok(())
@@ -341,21 +344,44 @@ impl Memory {
     /// [`MemoryError::OutOfBounds`].
     pub fn first_undefined(&self, address: u64, bytes: u64) -> Result<Option<u64>, MemoryError> {
         self.check(address, bytes)?;
-        Ok((address..address + bytes).find(|&at| self.arena.state(at) & state::DEFINED == 0))
+        if !self.track_undefined {
+            return Ok(None);
+        }
+        let end = address + bytes;
+        let mut from = address;
+        while from < end {
+            let chunk = (end - from).min(CHUNK) & !3;
+            let whole = from.is_multiple_of(4) && chunk > 0;
+            if whole && self.arena.states(from, chunk as u32).0 & state::DEFINED != 0 {
+                from += chunk;
+                continue;
+            }
+            let last = (from + CHUNK).min(end);
+            let found = (from..last).find(|&at| self.arena.state(at) & state::DEFINED == 0);
+            if found.is_some() {
+                return Ok(found);
+            }
+            from = last;
+        }
+        Ok(None)
     }
 
-    fn copy_states(&self, to: u64, from: u64, bytes: u64) {
+    fn copy_states(&self, to: u64, from: u64, bytes: u64) -> Result<(), MemoryError> {
+        if self.first_undefined(from, bytes)?.is_none() {
+            self.mark_defined(to, bytes);
+            return Ok(());
+        }
         let states: Vec<u8> = (from..from + bytes).map(|at| self.arena.state(at)).collect();
         for (at, state) in (to..).zip(states) {
             self.arena.set_state(at, state & state::DEFINED, state::DEFINED);
         }
+        Ok(())
     }
 
+    /// Marks a part of one allocation, whose bytes are alike otherwise.
     fn mark_defined(&self, address: u64, bytes: u64) {
-        if self.track_undefined {
-            for at in address..address + bytes {
-                self.arena.set_state(at, state::DEFINED, state::DEFINED);
-            }
+        if self.track_undefined && bytes > 0 {
+            self.arena.fill_state(address, bytes, self.arena.state(address) | state::DEFINED);
         }
     }
 }

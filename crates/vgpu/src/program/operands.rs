@@ -48,6 +48,18 @@ pub(crate) struct Access {
     pub(crate) ordering: Ordering,
 }
 
+impl Access {
+    /// What a register holds of loaded bits.
+    #[inline]
+    pub(crate) fn extend(&self, bits: u64) -> u64 {
+        if !self.kind.is_signed() {
+            return bits & self.register_mask;
+        }
+        let shift = 64 - self.kind.bytes() * 8;
+        ((bits << shift) as i64 >> shift) as u64 & self.register_mask
+    }
+}
+
 /// What an atomic operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtomicKind {
