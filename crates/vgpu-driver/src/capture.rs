@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    graph::{Graph, Node},
+    graph::Node,
     state::{State, capture_mode, thread},
     status::{Result, Status},
     stream::Kind,
@@ -104,9 +104,7 @@ impl State {
         if !capture.is_joined() {
             return Err(Status::StreamCaptureUnjoined);
         }
-        let graph = self.new_handle();
-        self.graphs.insert(graph, Graph::new(context, capture.nodes));
-        Ok(graph)
+        Ok(self.insert_captured(context, capture.nodes))
     }
 
     pub(crate) fn capture_status(

@@ -115,7 +115,9 @@ impl State {
     /// Whether an event's work is complete. Each question lets some work go on, so that a program
     /// that polls gets an end.
     pub(crate) fn query_event(&mut self, handle: usize) -> Result<()> {
-        if self.pending_of_event(handle)?.is_some() {
+        let pending = self.pending_of_event(handle)?;
+        self.forbid_in_capture()?;
+        if pending.is_some() {
             self.run_one();
         }
         let context = self.event(handle)?.context;
@@ -126,7 +128,9 @@ impl State {
     }
 
     pub(crate) fn synchronize_event(&mut self, handle: usize) -> Result<()> {
-        if let Some(id) = self.pending_of_event(handle)? {
+        let pending = self.pending_of_event(handle)?;
+        self.forbid_in_capture()?;
+        if let Some(id) = pending {
             self.run_until(&[id]);
         }
         let context = self.event(handle)?.context;

@@ -44,6 +44,18 @@ pub(crate) struct Request {
     pub(crate) programmatic: bool,
 }
 
+impl Request {
+    /// A launch without attributes.
+    pub(crate) fn new(
+        grid: [u32; 3],
+        block: [u32; 3],
+        dynamic_shared_bytes: u32,
+        stream: usize,
+    ) -> Self {
+        Self { grid, block, dynamic_shared_bytes, stream, cooperative: false, programmatic: false }
+    }
+}
+
 impl State {
     pub(crate) fn launch(
         &mut self,
@@ -52,6 +64,18 @@ impl State {
         request: Request,
         arguments: Arguments,
     ) -> Result<()> {
+        let call = self.kernel_call(context, handle, request, arguments)?;
+        self.submit(context, request.stream, Work::Launch(Arc::new(call)))
+    }
+
+    /// A kernel with its parameters, if the device can run it so.
+    pub(crate) fn kernel_call(
+        &mut self,
+        context: usize,
+        handle: usize,
+        request: Request,
+        arguments: Arguments,
+    ) -> Result<KernelCall> {
         let function = self.functions.get(&handle).ok_or(Status::InvalidHandle)?;
         if function.context != context {
             return Err(Status::InvalidHandle);
@@ -82,8 +106,7 @@ impl State {
         let kernel = function.kernel.clone();
         let triggers = function.dependence.triggers;
         let overlaps = request.programmatic && !function.dependence.waits;
-        let call = KernelCall { kernel, launch, parameters, triggers, overlaps };
-        self.submit(context, request.stream, Work::Launch(Arc::new(call)))
+        Ok(KernelCall { kernel, function: handle, launch, parameters, triggers, overlaps })
     }
 
     /// Registers of a thread: as `ptxas` counted, or as many as the kernel's bounds leave room for.
@@ -242,14 +265,7 @@ impl LaunchConfig {
         const CLUSTER_DIMENSION: u32 = 4;
         const PROGRAMMATIC_STREAM_SERIALIZATION: u32 = 6;
         const PRIORITY: u32 = 8;
-        let mut request = Request {
-            grid: self.grid,
-            block: self.block,
-            dynamic_shared_bytes: self.shared_bytes,
-            stream: self.stream,
-            cooperative: false,
-            programmatic: false,
-        };
+        let mut request = Request::new(self.grid, self.block, self.shared_bytes, self.stream);
         for index in 0..self.attribute_count as usize {
             let attribute = self.attributes.at(index)?;
             match attribute.id {

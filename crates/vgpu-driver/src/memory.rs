@@ -119,8 +119,10 @@ impl State {
         if address == 0 {
             return Ok(());
         }
-        if let Some(freed) = self.free_graph_memory(address) {
-            return freed;
+        if let Some(memory) = self.take_live(address) {
+            let memory = memory?;
+            self.synchronize_context(context)?;
+            return memory.end().map_err(|_| Status::InvalidValue);
         }
         if !self.device_allocation(address) {
             return Err(self.bad_free("cuMemFree", address));
@@ -140,8 +142,8 @@ impl State {
             let memory = self.find_graph_memory(address).ok_or(Status::InvalidValue)?;
             return self.add_node(capture, key, Work::GraphFree(memory));
         }
-        if let Some(freed) = self.free_graph_memory(address) {
-            return freed;
+        if let Some(memory) = self.take_live(address) {
+            return self.submit_at(key, Work::GraphFree(memory?), &[]).map(|_| ());
         }
         if !self.device_allocation(address) {
             return Err(self.bad_free("cuMemFreeAsync", address));
@@ -235,8 +237,9 @@ impl State {
     }
 
     /// Fails unless the range lies in one allocation, as a driver does before it queues a copy.
+    /// Memory of a graph need not be allocated yet.
     pub(crate) fn check_range(&mut self, call: &str, address: u64, bytes: u64) -> Result<()> {
-        if let Err(error) = self.gpu.memory().check(address, bytes) {
+        if let Err(error) = self.gpu.memory().check_reserved(address, bytes) {
             fault::print(&format!("{call}: {error}"));
             self.counts.fault();
             return Err(Status::InvalidValue);
@@ -260,7 +263,11 @@ impl State {
     ) -> Result<()> {
         self.check_range("copy to the device", to, bytes as u64)?;
         let key = self.resolve(context, stream)?;
-        let late = self.is_pinned(from) || self.stream(key)?.capture.is_some();
+        let (pinned, captured) = (self.is_pinned(from), self.stream(key)?.capture.is_some());
+        if captured && !pinned {
+            say_pageable("reads");
+        }
+        let late = pinned || captured;
         let from =
             if late { Place::Host(from) } else { Place::Staged(from.snapshot(bytes)?.into()) };
         self.submit(context, stream, Work::Copy { to: Place::Device(to), from, bytes })
@@ -275,7 +282,11 @@ impl State {
     ) -> Result<()> {
         self.check_range("copy from the device", from, bytes as u64)?;
         let key = self.resolve(context, stream)?;
-        let waits = !self.is_pinned(to) && self.stream(key)?.capture.is_none();
+        let (pinned, captured) = (self.is_pinned(to), self.stream(key)?.capture.is_some());
+        if captured && !pinned {
+            say_pageable("writes");
+        }
+        let waits = !pinned && !captured;
         let work = Work::Copy { to: Place::Host(to), from: Place::Device(from), bytes };
         self.submit(context, stream, work)?;
         if waits { self.synchronize(context, stream) } else { Ok(()) }
@@ -300,11 +311,21 @@ impl State {
         (pattern, count): (&[u8], u64),
         stream: usize,
     ) -> Result<()> {
+        let work = self.fill_work(address, pattern, count)?;
+        self.submit(context, stream, work)
+    }
+
+    pub(crate) fn fill_work(&mut self, address: u64, pattern: &[u8], count: u64) -> Result<Work> {
         if !address.is_multiple_of(pattern.len() as u64) {
             return Err(Status::InvalidValue);
         }
         self.check_range("memset", address, pattern.len() as u64 * count)?;
-        let pattern = pattern.into();
-        self.submit(context, stream, Work::Fill { address, pattern, count })
+        Ok(Work::Fill { address, pattern: pattern.into(), count })
     }
+}
+
+/// NVIDIA does not say whether a capture takes a copy of pageable memory. This one does, and says
+/// so, because the graph will use what lies there then.
+fn say_pageable(what: &str) {
+    fault::print(&format!("a captured copy {what} pageable memory at each launch of the graph"));
 }

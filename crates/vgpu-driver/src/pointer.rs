@@ -30,6 +30,16 @@ impl<T> Out<T> {
         }
     }
 
+    /// Writes element `index` of an array whose length the caller gave.
+    pub(crate) fn set_at(self, index: usize, value: T) -> Result<()> {
+        if self.0.is_null() {
+            return Err(Status::InvalidValue);
+        }
+        // SAFETY: the caller's array has more than `index` elements, by the length it passed.
+        unsafe { self.0.add(index).write(value) };
+        Ok(())
+    }
+
     /// The same place, for arguments that are read before they are written.
     pub(crate) fn input(self) -> In<T> {
         In(self.0)
@@ -37,6 +47,12 @@ impl<T> Out<T> {
 
     pub(crate) fn cast<U>(self) -> Out<U> {
         Out(self.0.cast())
+    }
+}
+
+impl<T: Copy> Out<T> {
+    pub(crate) fn is_null(self) -> bool {
+        self.0.is_null()
     }
 }
 
@@ -64,6 +80,11 @@ pub(crate) struct In<T>(*const T);
 
 impl<T: Copy> In<T> {
     pub(crate) const NULL: Self = Self(ptr::null());
+
+    /// A place of ours that a C program will read.
+    pub(crate) fn from_address(address: usize) -> Self {
+        Self(ptr::with_exposed_provenance(address))
+    }
 
     pub(crate) fn get(self) -> Result<T> {
         if self.0.is_null() {
@@ -187,5 +208,9 @@ impl HostFunction {
 
     pub(crate) fn call(self) {
         (self.function)(self.argument);
+    }
+
+    pub(crate) fn parts(self) -> (extern "C" fn(*mut c_void), *mut c_void) {
+        (self.function, self.argument)
     }
 }

@@ -55,6 +55,8 @@ pub(crate) enum Place {
 /// A kernel with all that a launch needs.
 pub(crate) struct KernelCall {
     pub(crate) kernel: Kernel,
+    /// The function's handle.
+    pub(crate) function: usize,
     pub(crate) launch: Launch,
     pub(crate) parameters: Vec<u8>,
     /// Whether it lets the next kernel of its stream start before it ends.
@@ -111,11 +113,36 @@ impl Work {
                 Ok(report) => Ok(Some((call.kernel.name().to_owned(), report))),
                 Err(fault) => Err(crate::fault::failure(&fault, &call.launch)),
             },
-            Self::Marker
-            | Self::Record { .. }
-            | Self::HostCall(_)
-            | Self::GraphAlloc(_)
-            | Self::GraphFree(_) => Ok(None),
+            Self::GraphAlloc(allocation) => memory("graph allocation", allocation.begin()),
+            Self::GraphFree(allocation) => memory("graph free", allocation.end()),
+            Self::Marker | Self::Record { .. } | Self::HostCall(_) => Ok(None),
+        }
+    }
+
+    /// Whether a node of an executable graph may do the other work instead: the same kind, with
+    /// copies between the same kinds of memory.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        let on_device = |place: &Place| matches!(place, Place::Device(_));
+        match (self, other) {
+            (Self::Copy { to, from, .. }, Self::Copy { to: new_to, from: new_from, .. }) => {
+                on_device(to) == on_device(new_to) && on_device(from) == on_device(new_from)
+            }
+            _ => self.kind() == other.kind(),
+        }
+    }
+
+    /// `CUgraphNodeType`.
+    pub(crate) fn node_type(&self) -> i32 {
+        match self {
+            // On a GPU, libraries launch kernels.
+            Self::Launch(_) | Self::Library(_) => 0,
+            Self::Copy { .. } => 1,
+            Self::Fill { .. } => 2,
+            Self::HostCall(_) => 3,
+            Self::Marker => 5,
+            Self::Record { .. } => 7,
+            Self::GraphAlloc(_) => 10,
+            Self::Free { .. } | Self::GraphFree(_) => 11,
         }
     }
 }

@@ -20,68 +20,6 @@ use support::{
 const ORDERS: [&str; 8] =
     ["eager", "oldest", "newest", "random:1", "random:2", "random:3", "random:4", "random:5"];
 
-/// One stream writes a word and another reads it, with or without an event between.
-fn producer_and_consumer(waits: bool) {
-    context();
-    let copy_plus = Kernels::load().function("copy_plus");
-    let (producer, consumer, done) = (stream(NON_BLOCKING), stream(NON_BLOCKING), event());
-    let (source, middle, target) = (words(&[1]), words(&[100]), words(&[0]));
-    ok(launch(copy_plus, 1, 0, producer, &mut [middle, source, 10]));
-    // SAFETY: the handles are valid.
-    unsafe {
-        ok(sys::cuEventRecord(done, producer));
-        if waits {
-            ok(sys::cuStreamWaitEvent(consumer, done, 0));
-        }
-    }
-    ok(launch(copy_plus, 1, 0, consumer, &mut [target, middle, 20]));
-    assert_eq!(read(target, 1), [31]);
-}
-
-#[test]
-fn a_missing_wait_shows_in_some_order() {
-    let mut failed = Vec::new();
-    for order in ORDERS {
-        let scenario = Scenario::new("a_missing_wait_shows_in_some_order");
-        match scenario.with("VGPU_STREAMS", order).succeeds(|| producer_and_consumer(false)) {
-            Some(true) => {}
-            Some(false) => failed.push(order),
-            None => return,
-        }
-    }
-    // Work that runs when it is submitted, or in that order, hides the mistake.
-    assert!(!failed.contains(&"eager") && !failed.contains(&"oldest"), "{failed:?}");
-    assert!(failed.contains(&"newest"), "{failed:?}");
-    assert!(failed.iter().any(|order| order.starts_with("random")), "{failed:?}");
-}
-
-#[test]
-fn a_program_with_its_waits_is_right_in_every_order() {
-    for order in ORDERS {
-        let scenario = Scenario::new("a_program_with_its_waits_is_right_in_every_order");
-        scenario.with("VGPU_STREAMS", order).run(|| producer_and_consumer(true));
-    }
-}
-
-#[test]
-fn memory_that_is_freed_too_early_is_found() {
-    let scenario = Scenario::new("memory_that_is_freed_too_early_is_found");
-    let errors = scenario.with("VGPU_STREAMS", "newest").run(|| unsafe {
-        context();
-        let add_one = Kernels::load().function("add_one");
-        let (user, owner) = (stream(NON_BLOCKING), stream(NON_BLOCKING));
-        let word = out(|to| sys::cuMemAllocAsync(to, 4, owner));
-        ok(sys::cuMemsetD32Async(word, 1, 1, owner));
-        ok(sys::cuStreamSynchronize(owner));
-        ok(launch(add_one, 1, 0, user, &mut [word]));
-        ok(sys::cuMemFreeAsync(word, owner));
-        gives(sys::cuCtxSynchronize(), "ILLEGAL_ADDRESS");
-    });
-    if let Some(errors) = errors {
-        assert!(errors.contains("UseAfterFree in kernel add_one"), "{errors}");
-    }
-}
-
 #[test]
 fn the_legacy_stream_orders_blocking_streams_only() {
     for order in ["newest", "random:1", "random:2", "random:3"] {
@@ -261,10 +199,7 @@ fn launch_early(
 fn a_kernel_that_starts_early_must_wait_for_what_it_reads() {
     for (kernel, result) in [("second", 101), ("second_waiting", 6)] {
         let scenario = Scenario::new("a_kernel_that_starts_early_must_wait_for_what_it_reads");
-        scenario.with("VGPU_STREAMS", "newest").with("SECOND", kernel).run(|| {
-            if std::env::var("SECOND").as_deref() != Ok(kernel) {
-                return;
-            }
+        scenario.with("VGPU_STREAMS", "newest").case(kernel).run(|| {
             context();
             let kernels = Kernels::load();
             let lane = stream(NON_BLOCKING);

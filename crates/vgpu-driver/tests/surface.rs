@@ -320,11 +320,11 @@ fn a_function_of_the_host_may_not_call_cuda() {
 fn what_is_not_part_of_the_device_says_so() {
     let errors = Scenario::new("what_is_not_part_of_the_device_says_so").run(|| unsafe {
         context();
-        let mut graph = null_mut();
-        gives(sys::cuGraphCreate(&raw mut graph, 0), "NOT_SUPPORTED");
+        let mut green = null_mut();
+        gives(sys::cuCtxFromGreenCtx(&raw mut green, null_mut()), "NOT_SUPPORTED");
     });
     if let Some(errors) = errors {
-        assert!(errors.contains("cuGraphCreate is not part of the virtual GPU"), "{errors}");
+        assert!(errors.contains("cuCtxFromGreenCtx is not part of the virtual GPU"), "{errors}");
     }
 }
 

@@ -45,11 +45,13 @@ pub struct Checks {
     pub bounds: bool,
     /// Use of registers or memory that nothing has written.
     pub uninitialised: bool,
-    /// Conflicting accesses to shared memory that no barrier, mbarrier or wait orders.
+    /// Conflicting accesses to shared memory that no barrier, mbarrier or wait orders, and accesses
+    /// to global memory that a bulk copy of the CTA may still write.
     pub shared_races: bool,
     /// Conflicting accesses to global memory by two CTAs of a launch that no atomics order.
     pub global_races: bool,
-    /// Writes of the generic proxy that the asynchronous proxy reads without a proxy fence.
+    /// Ordinary accesses to bytes that a bulk copy then reads or overwrites, or to its mbarrier,
+    /// with no proxy fence between.
     pub proxy_fences: bool,
     /// Barriers and matrix instructions of warps of which some lanes have exited. The PTX ISA
     /// leaves that undefined, though hardware counts such lanes as arrived.

@@ -87,11 +87,12 @@ pub enum FaultKind {
     BarrierMismatch,
     /// Two unordered accesses to shared memory, one a write.
     SharedRace,
-    /// Shared memory touched while an asynchronous copy to or from it was not waited for.
+    /// Memory touched while an asynchronous copy to or from it was not waited for.
     AsyncRace,
     /// Two unordered accesses to global memory from two CTAs, one a write and not both atomic.
     GlobalRace,
-    /// Data written by ordinary stores and read by the asynchronous proxy without a proxy fence.
+    /// An ordinary access, or the initialisation of an mbarrier, and a bulk copy to or from the
+    /// same bytes without a proxy fence between.
     MissingProxyFence,
     /// Wrong use of an mbarrier: not initialised, too many arrivals, plain access to it.
     Mbarrier,

@@ -1,7 +1,8 @@
 //! The device: memory, modules, launches.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::check::global::GlobalRaces;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind, MemoryError, PtxError};
@@ -14,6 +15,8 @@ use crate::ptx::{Module, ast};
 pub struct Gpu {
     config: Config,
     memory: Arc<Memory>,
+    /// The history of an earlier launch, whose room the next one takes over.
+    spare: Mutex<Option<Box<GlobalRaces>>>,
 }
 
 /// Shape and resources of a launch.
@@ -65,7 +68,7 @@ impl Gpu {
     pub fn new(config: Config) -> Result<Self, MemoryError> {
         let memory =
             Arc::new(Memory::new(config.device.memory_bytes, config.checks.uninitialised)?);
-        Ok(Self { config, memory })
+        Ok(Self { config, memory, spare: Mutex::new(None) })
     }
 
     /// How it was made.
@@ -138,7 +141,22 @@ impl Gpu {
                 address: None,
                 message,
             })?;
-        let counters = crate::exec::run(&self.config, &self.memory, program, launch, params)?;
+        let races = self.config.checks.global_races.then(|| Mutex::new(self.history()));
+        let result =
+            crate::exec::run(&self.config, &self.memory, program, launch, params, races.as_ref());
+        if let Some(races) = races {
+            let races = races.into_inner().unwrap_or_else(PoisonError::into_inner);
+            *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(races);
+        }
+        let counters = result?;
         Ok(Report { counters: self.config.counters.then_some(counters), resident_blocks: resident })
+    }
+
+    /// An empty history of global memory.
+    fn history(&self) -> Box<GlobalRaces> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut races = spare.unwrap_or_default();
+        races.reset();
+        races
     }
 }

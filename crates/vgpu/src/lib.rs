@@ -59,6 +59,7 @@ mod schedule;
 
 pub use config::{Checks, Config, Copies, Device, Numeric, Order, Schedule};
 pub use counters::{Counters, InstructionClass, SpaceTraffic};
+pub use decode::forms;
 pub use error::{Fault, FaultKind, MemoryError, PtxError};
 pub use gpu::{Gpu, Launch, Report};
 pub use kernel::{Global, Kernel, LoadedModule, Parameter};

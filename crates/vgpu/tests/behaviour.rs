@@ -163,7 +163,7 @@ fn what_is_not_known_is_refused_with_its_line() {
     assert!(refused("bra nowhere;").contains("nowhere"));
     assert!(refused("ld.global.u32 %r1, [unknown];").contains("unknown"));
     assert!(refused("shfl.bfly.b32 %r1, %r0, 1, 31;").contains(".sync"));
-    assert!(refused("fma.f32 %f0, %f1, %f2, %f3;").contains("rounding"));
+    assert!(refused("fma.f32 %f0, %f1, %f2, %f3;").contains(".rn"));
     assert!(Module::parse("\u{7f}ELF").is_err());
     assert!(Module::parse("").is_err());
 }

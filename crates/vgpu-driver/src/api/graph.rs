@@ -1,13 +1,8 @@
-//! Graphs: what captures make of streams. Graphs built node by node are refused.
+//! Graphs as a whole, and executable ones.
 
 use std::ffi::{c_int, c_uint};
 
-use crate::{
-    graph::UpdateResult,
-    pointer::{In, Out},
-    state::call_in_context,
-    status::Status,
-};
+use crate::{graph::UpdateResult, pointer::Out, state::call_in_context, status::Status};
 
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphInstantiateWithFlags(exec: Out<usize>, graph: usize, flags: u64) -> c_int {
@@ -35,6 +30,7 @@ extern "C" fn cuGraphInstantiateWithParams(
     const UPLOAD: u64 = 2;
     const SUCCESS: c_int = 0;
     const ERROR: c_int = 1;
+    const INVALID_STRUCTURE: c_int = 2;
     call_in_context("cuGraphInstantiateWithParams", |state, context| {
         let mut wanted = parameters.input().get()?;
         if wanted.flags & UPLOAD != 0 {
@@ -42,7 +38,12 @@ extern "C" fn cuGraphInstantiateWithParams(
         }
         let made = state.instantiate(graph, wanted.flags & !UPLOAD);
         wanted.error_node = 0;
-        wanted.result = if made.is_ok() { SUCCESS } else { ERROR };
+        wanted.result = match made {
+            Ok(_) => SUCCESS,
+            // Nodes that wait for each other.
+            Err(Status::InvalidValue) if state.graph(graph).is_ok() => INVALID_STRUCTURE,
+            Err(_) => ERROR,
+        };
         parameters.set(wanted)?;
         exec.set(made?)
     })
@@ -78,10 +79,25 @@ extern "C" fn cuGraphExecUpdate_v2(
     info: Out<UpdateResultInfo>,
 ) -> c_int {
     call_in_context("cuGraphExecUpdate_v2", |state, _| {
-        let result = state.update(exec, graph)?;
-        info.set(UpdateResultInfo { result: result as c_int, error_node: 0, error_from_node: 0 })?;
+        let (result, error_node) = state.update(exec, graph)?;
+        info.set(UpdateResultInfo { result: result as c_int, error_node, error_from_node: 0 })?;
         if result == UpdateResult::Success { Ok(()) } else { Err(Status::GraphExecUpdateFailure) }
     })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuGraphCreate(graph: Out<usize>, flags: c_uint) -> c_int {
+    call_in_context("cuGraphCreate", |state, context| {
+        if flags != 0 {
+            return Err(Status::InvalidValue);
+        }
+        graph.set(state.create_graph(context))
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn cuGraphClone(clone: Out<usize>, graph: usize) -> c_int {
+    call_in_context("cuGraphClone", |state, _| clone.set(state.clone_graph(graph)?))
 }
 
 #[unsafe(no_mangle)]
@@ -97,17 +113,6 @@ extern "C" fn cuGraphExecDestroy(exec: usize) -> c_int {
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphExecGetFlags(exec: usize, flags: Out<u64>) -> c_int {
     call_in_context("cuGraphExecGetFlags", |state, _| flags.set(state.exec_flags(exec)?))
-}
-
-/// How many nodes there are; their handles are of use only for graphs built node by node.
-#[unsafe(no_mangle)]
-extern "C" fn cuGraphGetNodes(graph: usize, nodes: In<usize>, count: Out<usize>) -> c_int {
-    call_in_context("cuGraphGetNodes", |state, _| {
-        if !nodes.is_null() {
-            return Err(Status::NotSupported);
-        }
-        count.set(state.graphs.get(&graph).ok_or(Status::InvalidValue)?.len())
-    })
 }
 
 /// Memory of graphs is taken and given back with them; none is kept that could be trimmed.

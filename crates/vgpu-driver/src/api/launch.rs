@@ -24,14 +24,8 @@ extern "C" fn cuLaunchKernel(
     extra: ExtraList,
 ) -> c_int {
     call_in_context("cuLaunchKernel", |state, context| {
-        let request = Request {
-            grid: [grid_x, grid_y, grid_z],
-            block: [block_x, block_y, block_z],
-            dynamic_shared_bytes,
-            stream,
-            cooperative: false,
-            programmatic: false,
-        };
+        let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+        let request = Request::new(grid, block, dynamic_shared_bytes, stream);
         state.launch(context, function, request, Arguments { each: parameters, extra })
     })
 }
@@ -50,14 +44,9 @@ extern "C" fn cuLaunchCooperativeKernel(
     parameters: ParameterList,
 ) -> c_int {
     call_in_context("cuLaunchCooperativeKernel", |state, context| {
-        let request = Request {
-            grid: [grid_x, grid_y, grid_z],
-            block: [block_x, block_y, block_z],
-            dynamic_shared_bytes,
-            stream,
-            cooperative: true,
-            programmatic: false,
-        };
+        let (grid, block) = ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]);
+        let plain = Request::new(grid, block, dynamic_shared_bytes, stream);
+        let request = Request { cooperative: true, ..plain };
         let arguments = Arguments { each: parameters, extra: ExtraList::NULL };
         state.launch(context, function, request, arguments)
     })

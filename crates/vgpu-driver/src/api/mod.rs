@@ -10,6 +10,7 @@ mod copy;
 mod device;
 mod event;
 mod graph;
+mod graph_nodes;
 mod launch;
 mod memory;
 mod module;

@@ -2,6 +2,8 @@
 
 use half::{bf16, f16};
 
+use super::product::Number;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     Float32,
@@ -36,6 +38,28 @@ impl Element {
             Self::Float64 => f64::from_le_bytes(first(bytes)),
             Self::Float16 => f16::from_le_bytes(first(bytes)).to_f64(),
             Self::Bfloat16 => bf16::from_le_bytes(first(bytes)).to_f64(),
+        }
+    }
+
+    /// Appends all numbers of `bytes`.
+    pub(super) fn decode_all<T: Number>(self, bytes: &[u8], to: &mut Vec<T>) {
+        match self {
+            Self::Float32 => {
+                let value = |bytes| T::from_f32(f32::from_le_bytes(first(bytes)));
+                to.extend(bytes.chunks_exact(4).map(value));
+            }
+            Self::Float64 => {
+                let value = |bytes| T::from_f64(f64::from_le_bytes(first(bytes)));
+                to.extend(bytes.chunks_exact(8).map(value));
+            }
+            Self::Float16 => {
+                let value = |bytes| T::from_f32(f16::from_le_bytes(first(bytes)).to_f32());
+                to.extend(bytes.chunks_exact(2).map(value));
+            }
+            Self::Bfloat16 => {
+                let value = |bytes| T::from_f32(bf16::from_le_bytes(first(bytes)).to_f32());
+                to.extend(bytes.chunks_exact(2).map(value));
+            }
         }
     }
 
@@ -74,6 +98,9 @@ mod tests {
             element.encode(value, &mut bytes);
             assert_eq!(bytes.len(), element.bytes());
             assert_eq!(element.decode(&bytes).to_bits(), kept.to_bits(), "{element:?}");
+            let mut all = Vec::<f64>::new();
+            element.decode_all(&bytes.repeat(2), &mut all);
+            assert_eq!(all, [kept; 2], "{element:?}");
         }
         assert_eq!(Element::from_code(3), None);
     }

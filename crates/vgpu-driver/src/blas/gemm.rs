@@ -3,15 +3,14 @@
 //! Products are added in ascending order of k, in f32 (f64 for f64): what cuBLAS adds in which
 //! order is not documented. With `CUBLAS_COMPUTE_16F` cuBLAS adds in f16; here it is f32 as well.
 
-use std::{num::NonZero, ops::AddAssign, thread};
-
 use vgpu::{Gpu, Memory, MemoryError};
 
-use super::{BlasStatus, Result, element::Element};
+use super::{
+    BlasStatus, Result,
+    element::Element,
+    product::{self, Number, Shape},
+};
 use crate::work::Routine;
-
-/// Multiply-adds below which starting threads costs more than it gains.
-const WORTH_A_THREAD: usize = 1 << 20;
 
 /// Where a matrix lies.
 #[derive(Clone, Copy, Debug)]
@@ -78,34 +77,54 @@ impl Gemm {
 
     fn batch_in<T: Number>(
         &self,
-        memory: &Memory,
+        gpu: &Gpu,
         index: usize,
         (alpha, beta): (f64, f64),
     ) -> std::result::Result<(), MemoryError> {
-        let (m, n, k) = (self.m, self.n, self.k);
-        let mut sums = vec![T::default(); m * n];
-        if alpha != 0.0 {
-            let a: Vec<T> = self.a.load(memory, index, (m, k))?;
-            let b: Vec<T> = self.b.load(memory, index, (k, n))?;
-            multiply(&a, &b, &mut sums, (m, n, k));
-        }
+        let memory = gpu.memory();
+        let (m, n) = (self.m, self.n);
+        let sums = if alpha == 0.0 {
+            vec![T::default(); m * n]
+        } else {
+            self.product(memory, index, gpu.config().threads)?
+        };
         let element = self.c.element;
-        for column in 0..n {
-            let address = self.c.column(index, column);
-            let mut old = vec![0; m * element.bytes()];
-            // With beta = 0 the old contents do not count, NaN or undefined as they may be.
-            if beta != 0.0 {
-                memory.read(address, &mut old)?;
-            }
-            let mut new = Vec::with_capacity(old.len());
-            for (row, old) in old.chunks_exact(element.bytes()).enumerate() {
-                let product = alpha * sums[row * n + column].to_f64();
-                let kept = if beta == 0.0 { 0.0 } else { beta * element.decode(old) };
-                element.encode(product + kept, &mut new);
+        // With beta = 0 the old contents do not count, NaN or undefined as they may be.
+        let whole = self.c.leading == m;
+        let (pieces, each) = if whole { (1, m * n) } else { (n, m) };
+        for piece in 0..pieces {
+            let address = self.c.column(index, piece);
+            let mut old = vec![0; if beta == 0.0 { 0 } else { each * element.bytes() }];
+            memory.read(address, &mut old)?;
+            let mut new = Vec::with_capacity(each * element.bytes());
+            let mut old = old.chunks_exact(element.bytes());
+            for sum in &sums[piece * each..][..each] {
+                let kept = old.next().map_or(0.0, |old| beta * element.decode(old));
+                element.encode(alpha * sum.to_f64() + kept, &mut new);
             }
             memory.write(address, &new)?;
         }
         Ok(())
+    }
+
+    /// The product of a pair of matrices, column by column. One of them may have to be turned: B,
+    /// which is the smaller where tokens are its columns.
+    fn product<T: Number>(
+        &self,
+        memory: &Memory,
+        index: usize,
+        threads: usize,
+    ) -> std::result::Result<Vec<T>, MemoryError> {
+        let (m, n, k) = (self.m, self.n, self.k);
+        let a: Vec<T> = self.a.load(memory, index, (m, k))?;
+        let b: Vec<T> = self.b.load(memory, index, (k, n))?;
+        if self.a.transposed {
+            let b = if self.b.transposed { b } else { product::transpose(b, k) };
+            let sums = product::multiply(&a, &b, Shape { rows: m, columns: n, k }, threads);
+            return Ok(product::transpose(sums, n));
+        }
+        let b = if self.b.transposed { product::transpose(b, n) } else { b };
+        Ok(product::multiply(&b, &a, Shape { rows: n, columns: m, k }, threads))
     }
 }
 
@@ -119,9 +138,9 @@ impl Routine for Gemm {
         let scalars = (self.alpha.value(memory)?, self.beta.value(memory)?);
         for index in 0..self.batch {
             if self.c.element == Element::Float64 {
-                self.batch_in::<f64>(memory, index, scalars)?;
+                self.batch_in::<f64>(gpu, index, scalars)?;
             } else {
-                self.batch_in::<f32>(memory, index, scalars)?;
+                self.batch_in::<f32>(gpu, index, scalars)?;
             }
         }
         Ok(())
@@ -135,86 +154,28 @@ impl Matrix {
         self.address.wrapping_add_signed(elements * self.element.bytes() as i64)
     }
 
-    /// The matrix as the operation reads it, row by row.
+    /// The matrix as it is stored, column by column without gaps; with the rows and columns that
+    /// the operation reads.
     fn load<T: Number>(
         &self,
         memory: &Memory,
         index: usize,
         (rows, columns): (usize, usize),
     ) -> std::result::Result<Vec<T>, MemoryError> {
-        let (stored_rows, stored_columns) =
-            if self.transposed { (columns, rows) } else { (rows, columns) };
-        let size = self.element.bytes();
-        let mut values = vec![T::default(); rows * columns];
-        let mut bytes = vec![0; stored_rows * size];
-        for column in 0..stored_columns {
-            let address = self.column(index, column);
+        let (rows, columns) = if self.transposed { (columns, rows) } else { (rows, columns) };
+        let (pieces, each) =
+            if self.leading == rows { (1, rows * columns) } else { (columns, rows) };
+        let mut values = Vec::with_capacity(rows * columns);
+        let mut bytes = vec![0; each * self.element.bytes()];
+        for piece in 0..pieces {
+            let address = self.column(index, piece);
             memory.read(address, &mut bytes)?;
             if let Some(at) = memory.first_undefined(address, bytes.len() as u64)? {
                 crate::fault::print(&format!("cuBLAS gemm reads {at:#x}, which was never written"));
             }
-            for (row, value) in bytes.chunks_exact(size).enumerate() {
-                let place =
-                    if self.transposed { column * columns + row } else { row * columns + column };
-                values[place] = T::from_f64(self.element.decode(value));
-            }
+            self.element.decode_all(&bytes, &mut values);
         }
         Ok(values)
-    }
-}
-
-/// What products are added in.
-trait Number: Copy + Default + AddAssign + Send + Sync + std::ops::Mul<Output = Self> {
-    fn from_f64(value: f64) -> Self;
-    fn to_f64(self) -> f64;
-}
-
-impl Number for f32 {
-    fn from_f64(value: f64) -> Self {
-        value as Self
-    }
-
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Number for f64 {
-    fn from_f64(value: f64) -> Self {
-        value
-    }
-
-    fn to_f64(self) -> f64 {
-        self
-    }
-}
-
-/// sums += a b, all row by row; rows are shared out over threads.
-fn multiply<T: Number>(a: &[T], b: &[T], sums: &mut [T], (m, n, k): (usize, usize, usize)) {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let useful = (m * n * k / WORTH_A_THREAD).clamp(1, threads);
-    if useful == 1 {
-        return rows(a, b, sums, (n, k));
-    }
-    let each = m.div_ceil(useful);
-    thread::scope(|scope| {
-        for (a, sums) in a.chunks(each * k).zip(sums.chunks_mut(each * n)) {
-            scope.spawn(move || rows(a, b, sums, (n, k)));
-        }
-    });
-}
-
-/// Some rows of a product: for each k, a row of b times one number, so that lanes run over n.
-fn rows<T: Number>(a: &[T], b: &[T], sums: &mut [T], (n, k): (usize, usize)) {
-    if k == 0 {
-        return;
-    }
-    for (a_row, sum_row) in a.chunks_exact(k).zip(sums.chunks_exact_mut(n)) {
-        for (factor, b_row) in a_row.iter().zip(b.chunks_exact(n)) {
-            for (sum, value) in sum_row.iter_mut().zip(b_row) {
-                *sum += *factor * *value;
-            }
-        }
     }
 }
 
@@ -277,18 +238,6 @@ mod tests {
             }
             assert_eq!(values(&gpu, &c, 100), expected, "{transposed_a} {transposed_b}");
         }
-    }
-
-    #[test]
-    fn threads_change_nothing() {
-        let (m, n, k) = (130, 120, 140);
-        let a: Vec<f32> = (0..m * k).map(|i| (i % 17) as f32 * 0.37 - 3.0).collect();
-        let b: Vec<f32> = (0..k * n).map(|i| (i % 23) as f32 * 0.21 - 2.0).collect();
-        let mut shared_out = vec![0.0; m * n];
-        multiply(&a, &b, &mut shared_out, (m, n, k));
-        let mut alone = vec![0.0; m * n];
-        rows(&a, &b, &mut alone, (n, k));
-        assert_eq!(shared_out, alone);
     }
 
     #[test]

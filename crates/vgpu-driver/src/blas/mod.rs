@@ -3,6 +3,7 @@
 mod api;
 mod element;
 mod gemm;
+mod product;
 
 use std::ffi::c_int;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod global;
+pub(crate) mod proxy;
 pub(crate) mod shared;
 
 /// How memory is touched.

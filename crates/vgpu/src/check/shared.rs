@@ -1,7 +1,10 @@
 //! Races in shared memory, by what happens before what (the idea of `FastTrack`: C. Flanagan and
 //! S. Freund, 2009): each byte remembers its last write and the reads since.
 
-use super::clock::Clocks;
+#[cfg(test)]
+mod tests;
+
+use super::clock::{Clocks, Domain, Times};
 use super::{Access, Use};
 use crate::error::FaultKind;
 
@@ -11,11 +14,20 @@ const MBARRIERS: usize = 256;
 /// A party that stands for copies not waited for.
 const IN_FLIGHT: u16 = u16::MAX;
 
+/// How a byte was touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    Atomic,
+    /// By the asynchronous proxy, which bulk copies go through.
+    Bulk,
+}
+
 /// Who touched a byte when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
     party: u16,
-    atomic: bool,
+    class: Class,
     /// Bytes of the word, one bit each.
     bytes: u8,
     time: u32,
@@ -25,6 +37,8 @@ struct Mark {
 /// History of four bytes.
 #[derive(Debug, Clone, Default)]
 struct Word {
+    /// How many times all threads had met when it was last touched.
+    meetings: u32,
     /// Last write of each byte; marks that are equal are kept once.
     writes: Vec<Mark>,
     reads: Vec<Mark>,
@@ -41,74 +55,112 @@ pub(crate) struct Conflict {
 #[derive(Debug, Clone, Default)]
 struct History {
     /// Knowledge of those that have arrived in this phase.
-    arrived: Vec<u32>,
+    arrived: Times,
     /// Knowledge that waiting for the last phase gives.
-    completed: Vec<u32>,
+    completed: Times,
+}
+
+/// For whom a copy has landed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Landing {
+    /// The thread that waited for its group.
+    Thread(usize),
+    /// Whoever waits for a phase of an mbarrier.
+    Phase { history: usize, phase: u64 },
 }
 
 /// The history of a CTA's shared memory.
 pub(crate) struct SharedRaces {
+    bytes: usize,
     threads: usize,
+    /// Whether anything has happened: many kernels never touch shared memory, and for them nothing
+    /// is made and nothing needs to be forgotten.
+    begun: bool,
     words: Vec<Word>,
     clocks: Clocks,
-    barriers: Vec<(Vec<u32>, Vec<usize>)>,
+    barriers: Vec<(Times, Vec<usize>)>,
     mbarriers: Vec<History>,
     /// Knowledge released to words by atomics.
-    released: std::collections::HashMap<usize, Vec<u32>>,
-    /// Time of each thread's last proxy fence, and what it knew then.
-    fences: Vec<(u32, Vec<u32>)>,
+    released: std::collections::HashMap<usize, Times>,
+    /// Whether fences between proxies are tracked.
+    proxies: bool,
 }
 
 impl SharedRaces {
-    pub(crate) fn new(bytes: usize, threads: usize) -> Self {
+    pub(crate) fn new(bytes: usize, threads: usize, proxies: bool) -> Self {
         Self {
+            bytes,
             threads,
-            words: vec![Word::default(); bytes.div_ceil(4)],
-            clocks: Clocks::new(threads, MBARRIERS),
-            barriers: vec![Default::default(); 16],
+            proxies,
+            begun: false,
+            words: Vec::new(),
+            clocks: Clocks::default(),
+            barriers: Vec::new(),
             mbarriers: Vec::new(),
             released: std::collections::HashMap::new(),
-            fences: vec![Default::default(); threads],
+        }
+    }
+
+    /// Makes room for what is to be noted.
+    #[inline]
+    fn begin(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.words.resize_with(self.bytes.div_ceil(4), Word::default);
+            self.clocks.reset(self.threads, MBARRIERS, self.proxies);
+            self.barriers.resize_with(16, Default::default);
         }
     }
 
     /// Forgets everything, for the next CTA.
     pub(crate) fn reset(&mut self) {
-        for word in &mut self.words {
-            word.writes.clear();
-            word.reads.clear();
+        if std::mem::take(&mut self.begun) {
+            for word in &mut self.words {
+                word.meetings = 0;
+                word.writes.clear();
+                word.reads.clear();
+            }
+            self.barriers.clear();
+            self.mbarriers.clear();
+            self.released.clear();
         }
-        self.clocks = Clocks::new(self.threads, MBARRIERS);
-        self.barriers.fill(Default::default());
-        self.mbarriers.clear();
-        self.released.clear();
-        self.fences.fill(Default::default());
     }
 
     /// Notes an access; returns an earlier one that it conflicts with.
     pub(crate) fn access(&mut self, thread: usize, touch: Access) -> Option<Conflict> {
+        self.begin();
         let (start, end) = (touch.address as usize, touch.address as usize + touch.bytes as usize);
         for index in start / 4..end.div_ceil(4) {
             let (low, high) =
                 (start.max(4 * index) - 4 * index, end.min(4 * index + 4) - 4 * index);
             let bytes = (0xf_u8 >> (4 - (high - low))) << low;
             let word = &mut self.words[index];
+            // Reads that all know of can conflict with nothing any more; a proxy fence may still
+            // have to lie behind them.
+            if word.meetings != self.clocks.meetings() && !self.proxies {
+                word.meetings = self.clocks.meetings();
+                word.reads.retain(|read| read.party == IN_FLIGHT);
+            }
             if let Some(found) = conflict(word, &self.clocks, thread, bytes, touch.usage) {
                 return Some(found);
             }
             let in_flight = matches!(touch.usage, Use::AsyncWrite | Use::AsyncRead);
             let mark = Mark {
                 party: if in_flight { IN_FLIGHT } else { thread as u16 },
-                atomic: touch.usage.is_atomic(),
+                class: match touch.usage {
+                    Use::AsyncRead => Class::Bulk,
+                    usage if usage.is_atomic() => Class::Atomic,
+                    _ => Class::Plain,
+                },
                 bytes,
                 time: self.clocks.now(thread),
                 pc: touch.pc,
             };
-            if touch.usage.writes() && mark.atomic {
+            if touch.usage.writes() && mark.class == Class::Atomic {
                 // Plain writes stay: later atomics must come after them, but need not after this.
                 let clocks = &self.clocks;
                 word.writes.retain(|old| {
-                    !old.atomic
+                    old.class != Class::Atomic
                         || old.bytes & !bytes != 0
                         || !clocks.knows(thread, usize::from(old.party), old.time)
                 });
@@ -118,35 +170,29 @@ impl SharedRaces {
                 // All reads of these bytes happened before, or a conflict had been found.
                 clear(&mut word.reads, bytes);
             } else {
-                let clocks = &self.clocks;
-                word.reads.retain(|old| {
-                    old.party == IN_FLIGHT
-                        || old.atomic != mark.atomic
-                        || old.bytes & !bytes != 0
-                        || !clocks.knows(thread, usize::from(old.party), old.time)
-                });
-                word.reads.push(mark);
+                note_read(&mut word.reads, mark, thread, &self.clocks);
             }
         }
         None
     }
 
-    /// A copy has landed: for the thread that waited for its group, or for whoever waits for a
-    /// phase of an mbarrier.
+    /// A copy has landed; `bulk` if through the asynchronous proxy.
     pub(crate) fn landed(
         &mut self,
-        thread: usize,
+        landing: Landing,
+        bulk: bool,
         start: usize,
         bytes: u32,
-        phase: Option<(usize, u64)>,
         pc: u32,
     ) {
-        let (party, time) = match phase {
-            Some((history, phase)) => (self.threads + history, phase as u32),
-            None => (thread, self.clocks.now(thread)),
+        self.begin();
+        let (party, time) = match landing {
+            Landing::Phase { history, phase } => (self.threads + history, phase as u32),
+            Landing::Thread(thread) => (thread, self.clocks.now(thread)),
         };
+        let class = if bulk { Class::Bulk } else { Class::Plain };
         for index in start / 4..(start + bytes as usize).div_ceil(4) {
-            let mark = Mark { party: party as u16, atomic: false, bytes: 0xf, time, pc };
+            let mark = Mark { party: party as u16, class, bytes: 0xf, time, pc };
             replace(&mut self.words[index].writes, mark);
         }
     }
@@ -164,25 +210,31 @@ impl SharedRaces {
     }
 
     pub(crate) fn warp_sync(&mut self, first: usize, mask: u32) {
+        self.begin();
         self.clocks.meet((0..32).filter(|lane| mask >> lane & 1 == 1).map(|lane| first + lane));
     }
 
     /// A warp arrives at a CTA barrier; `waits` if it also leaves with it.
     pub(crate) fn barrier_arrive(&mut self, id: usize, first: usize, mask: u32, waits: bool) {
+        self.begin();
         let (released, waiting) = &mut self.barriers[id];
-        for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
-            self.clocks.release(first + lane, released);
-            if waits {
-                waiting.push(first + lane);
-            }
+        let threads = (0..32).filter(|lane| mask >> lane & 1 == 1).map(|lane| first + lane);
+        if waits {
+            // They do nothing before the barrier completes: it is time enough to ask them then.
+            waiting.extend(threads);
+        } else {
+            threads.for_each(|thread| self.clocks.release(thread, released));
         }
     }
 
     pub(crate) fn barrier_complete(&mut self, id: usize) {
-        let (released, waiting) = std::mem::take(&mut self.barriers[id]);
+        let (mut released, waiting) = std::mem::take(&mut self.barriers[id]);
         if waiting.len() == self.threads {
             self.clocks.meet_all();
             return;
+        }
+        for &thread in &waiting {
+            self.clocks.release(thread, &mut released);
         }
         for thread in waiting {
             self.clocks.acquire(thread, &released);
@@ -191,6 +243,7 @@ impl SharedRaces {
 
     /// Room for a new mbarrier.
     pub(crate) fn new_mbarrier(&mut self) -> usize {
+        self.begin();
         self.mbarriers.push(History::default());
         (self.mbarriers.len() - 1).min(MBARRIERS - 1)
     }
@@ -201,12 +254,8 @@ impl SharedRaces {
 
     pub(crate) fn mbarrier_complete(&mut self, history: usize, phase: u64) {
         let state = &mut self.mbarriers[history];
-        let arrived = std::mem::take(&mut state.arrived);
-        state.completed.resize(self.threads + MBARRIERS, 0);
-        for (known, time) in state.completed.iter_mut().zip(arrived) {
-            *known = (*known).max(time);
-        }
-        state.completed[self.threads + history] = phase as u32;
+        state.completed.join(&std::mem::take(&mut state.arrived));
+        state.completed.note(self.threads + history, phase as u32);
     }
 
     pub(crate) fn mbarrier_acquire(&mut self, thread: usize, history: usize) {
@@ -216,6 +265,7 @@ impl SharedRaces {
     }
 
     pub(crate) fn release_word(&mut self, thread: usize, at: usize) {
+        self.begin();
         self.clocks.release(thread, self.released.entry(at).or_default());
     }
 
@@ -225,32 +275,68 @@ impl SharedRaces {
         }
     }
 
-    pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32) {
+    /// A thread's own time, to ask about later.
+    pub(crate) fn now(&mut self, thread: usize) -> u32 {
+        self.begin();
+        self.clocks.now(thread)
+    }
+
+    pub(crate) fn proxy_fence(&mut self, first: usize, mask: u32, domains: &[Domain]) {
+        self.begin();
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
-            let thread = first + lane;
-            self.fences[thread] = (self.clocks.now(thread), self.clocks.known(thread));
-            // A later write is not covered.
-            let mut nobody = Vec::new();
-            self.clocks.release(thread, &mut nobody);
+            self.clocks.fence(first + lane, domains);
         }
     }
 
-    /// A write in a range that no proxy fence separates from a copy that a thread issues now.
-    pub(crate) fn unfenced(&self, thread: usize, start: usize, bytes: u32) -> Option<u32> {
-        let words = &self.words[start / 4..(start + bytes as usize).div_ceil(4)];
-        let writes = words.iter().flat_map(|word| &word.writes);
-        writes
-            .filter(|write| usize::from(write.party) < self.threads)
-            .find(|write| {
-                let writer = usize::from(write.party);
-                let own = self.fences[writer].0 >= write.time;
-                let (time, known) = &self.fences[thread];
-                let issuer = writer == thread && *time >= write.time
-                    || known.get(writer).is_some_and(|&known| known >= write.time);
-                !(own || issuer)
-            })
-            .map(|write| write.pc)
+    /// Whether a proxy fence lies between what a thread did at a time and another thread now.
+    pub(crate) fn is_fenced(&self, domain: Domain, thread: usize, done: (usize, u32)) -> bool {
+        self.clocks.is_fenced(domain, thread, done)
     }
+
+    /// The ordinary access to a range that no proxy fence separates from a bulk copy that a
+    /// thread issues now: a write, or a read as well if the copy `overwrites` the range. Also
+    /// says whether it is a write.
+    pub(crate) fn unfenced(
+        &self,
+        thread: usize,
+        start: usize,
+        bytes: u32,
+        overwrites: bool,
+    ) -> Option<(u32, bool)> {
+        let exposed = |mark: &&Mark| {
+            let done = (usize::from(mark.party), mark.time);
+            mark.class != Class::Bulk
+                && mark.party != IN_FLIGHT
+                && !self.clocks.is_fenced(Domain::Shared, thread, done)
+        };
+        let words = &self.words[start / 4..(start + bytes as usize).div_ceil(4)];
+        words.iter().find_map(|word| {
+            let write = word.writes.iter().find(exposed).map(|mark| (mark.pc, true));
+            let read = || word.reads.iter().filter(|_| overwrites).find(exposed);
+            write.or_else(|| read().map(|mark| (mark.pc, false)))
+        })
+    }
+}
+
+/// Adds a read. Those that it comes after are dropped, but not looked for each time: they conflict
+/// with nothing that this one does not conflict with.
+fn note_read(reads: &mut Vec<Mark>, mark: Mark, thread: usize, clocks: &Clocks) {
+    let replaced = |old: &Mark| {
+        old.party != IN_FLIGHT && old.class == mark.class && old.bytes & !mark.bytes == 0
+    };
+    if let Some(last) = reads.last_mut()
+        && last.party == mark.party
+        && replaced(last)
+    {
+        *last = mark;
+        return;
+    }
+    if reads.len() >= 4 && reads.len().is_power_of_two() {
+        reads.retain(|old| {
+            !(replaced(old) && clocks.knows(thread, usize::from(old.party), old.time))
+        });
+    }
+    reads.push(mark);
 }
 
 fn conflict(
@@ -262,7 +348,7 @@ fn conflict(
 ) -> Option<Conflict> {
     let unordered = |mark: &&Mark| {
         mark.bytes & bytes != 0
-            && !(mark.atomic && usage.is_atomic())
+            && !(mark.class == Class::Atomic && usage.is_atomic())
             && (mark.party == IN_FLIGHT
                 || !clocks.knows(thread, usize::from(mark.party), mark.time))
     };

@@ -12,12 +12,8 @@ use crate::ptx::types::Type::{B32, U32};
 pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     let class = Control;
     let op = match r.name() {
-        "bra" => {
-            r.allow(&["uni"])?;
-            Op::Branch(r.label(0)?)
-        }
+        "bra" => Op::Branch(r.label(0)?),
         "ret" | "exit" => {
-            r.allow(&["uni"])?;
             if r.function.is_entry || r.name() == "exit" {
                 Op::Exit
             } else {
@@ -28,23 +24,14 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
         "brkpt" => Op::Trap("brkpt"),
         "call" => call(r)?,
         "bar" | "barrier" => return barrier(r),
-        "membar" | "fence" => return fence(r),
-        "griddepcontrol" => {
-            r.allow(&["wait", "launch_dependents"])?;
-            Op::Hint
-        }
-        "nanosleep" | "pmevent" => Op::Hint,
-        "setmaxnreg" => {
-            r.allow(&["inc", "dec", "sync", "aligned"])?;
-            Op::Hint
-        }
+        "membar" | "fence" => return Ok(Some((Op::Fence(fence(r)), BarrierClass))),
+        "griddepcontrol" | "nanosleep" | "pmevent" | "setmaxnreg" => Op::Hint,
         _ => return Ok(None),
     };
     Ok(Some((op, class)))
 }
 
 fn call(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["uni"])?;
     let name = callee(r.instruction).ok_or_else(|| r.error("indirect calls are not supported"))?;
     if BUILT_IN.contains(&name) {
         return Ok(Op::Trap(match name {
@@ -81,12 +68,7 @@ fn call(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 
 fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     if r.has("warp") {
-        r.allow(&["warp", "sync"])?;
         return Ok(Some((Op::WarpSync { mask: r.source(0, B32)? }, Warp)));
-    }
-    r.allow(&["cta", "sync", "arrive", "red", "aligned", "popc", "and", "or", "pred"])?;
-    if r.name() == "barrier" && !r.has("aligned") {
-        return Err(r.error("barriers without .aligned are not supported"));
     }
     let usage;
     let (id, threads);
@@ -114,40 +96,15 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     Ok(Some((Op::Barrier(Barrier { id, threads, usage }), BarrierClass)))
 }
 
-fn fence(r: &Reader<'_, '_>) -> Decoded {
-    r.allow(&[
-        "cta",
-        "cluster",
-        "gpu",
-        "sys",
-        "gl",
-        "sc",
-        "acq_rel",
-        "acquire",
-        "release",
-        "proxy",
-        "async",
-        "async::generic",
-        "async::global",
-        "async::shared::cta",
-        "global",
-        "shared::cta",
-        "mbarrier_init",
-        "alias",
-        "async.global",
-        "async.shared::cta",
-    ])?;
-    let kind = if r.has("mbarrier_init") {
+fn fence(r: &Reader<'_, '_>) -> FenceKind {
+    if r.has("mbarrier_init") {
         FenceKind::MbarrierInit
     } else if r.has("proxy") {
-        if !r.has("async") && !r.has("alias") {
-            return Err(r.error("this proxy fence is not supported"));
-        }
-        FenceKind::ProxyAsync
-    } else if r.has("cta") {
+        FenceKind::Proxy { shared: !r.has("global"), global: !r.has("shared::cta") }
+    } else if r.has("cta") || r.has("cluster") {
+        // A cluster is one CTA here.
         FenceKind::Block
     } else {
         FenceKind::Device
-    };
-    Ok(Some((Op::Fence(kind), BarrierClass)))
+    }
 }

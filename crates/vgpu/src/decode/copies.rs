@@ -20,21 +20,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn copy(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[
-        "async",
-        "ca",
-        "cg",
-        "shared",
-        "shared::cta",
-        "global",
-        "L2::64B",
-        "L2::128B",
-        "L2::256B",
-        "L2::cache_hint",
-        "commit_group",
-        "wait_group",
-        "wait_all",
-    ])?;
     if r.has("commit_group") {
         return Ok(Op::CommitCopies);
     }
@@ -68,7 +53,6 @@ fn copy(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 }
 
 fn after_copies(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["async", "mbarrier", "arrive", "noinc", "shared", "shared::cta"])?;
     let space = space(r)?;
     let (address, _) = r.address(0)?;
     let kind = MbarrierKind::ArriveAfterCopies { no_increment: r.has("noinc") };
@@ -77,25 +61,11 @@ fn after_copies(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 
 fn bulk(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     if r.has("commit_group") {
-        r.allow(&["async", "bulk", "commit_group"])?;
         return Ok(Op::CommitBulk);
     }
     if r.has("wait_group") {
-        r.allow(&["async", "bulk", "wait_group", "read"])?;
-        return Ok(Op::WaitBulk { pending: r.immediate(0)? as u32 });
+        return Ok(Op::WaitBulk { pending: r.immediate(0)? as u32, read: r.has("read") });
     }
-    r.allow(&[
-        "async",
-        "bulk",
-        "shared::cta",
-        "shared::cluster",
-        "global",
-        "mbarrier::complete_tx::bytes",
-        "bulk_group",
-        "L2::cache_hint",
-        "prefetch",
-        "L2",
-    ])?;
     if r.has("prefetch") {
         return Ok(Op::Hint);
     }
@@ -118,25 +88,7 @@ fn bulk(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
     Ok(Op::CopyBulk(CopyBulk { to, from, bytes, mbarrier }))
 }
 
-/// Modifiers that only say which default is meant.
-const SCOPE: [&str; 9] =
-    ["shared", "shared::cta", "b64", "cta", "cluster", "release", "acquire", "relaxed", "parity"];
-
 fn mbarrier(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    let mut known = SCOPE.to_vec();
-    known.extend([
-        "init",
-        "inval",
-        "arrive",
-        "arrive_drop",
-        "expect_tx",
-        "complete_tx",
-        "test_wait",
-        "try_wait",
-        "pending_count",
-        "noComplete",
-    ]);
-    r.allow(&known)?;
     let space = space(r)?;
     let name = r.parts[1];
     if name == "pending_count" {

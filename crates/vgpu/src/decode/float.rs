@@ -50,7 +50,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     match r.name() {
         "rsqrt" | "lg2" | "sin" | "cos" => return approximation(r).map(Some),
         "copysign" => return copy_sign(r).map(Some),
-        "testp" => return Err(r.error("not supported")),
         _ => {}
     }
     let Some((op, sources)) = operation(r) else { return Ok(None) };
@@ -62,17 +61,11 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     if approximate && matches!(kind, F32 | F64) {
         return approximation(r).map(Some);
     }
-    r.allow(&["rn", "rz", "rm", "rp", "ftz", "sat", "NaN", "relu", "noftz", "approx"])?;
     if r.types.len() > 1 {
         return mixed(r, op, sources).map(Some);
     }
     if sources == 2 && r.count() == 4 {
         return Err(r.error("three-input forms are not supported"));
-    }
-    let needs_rounding = matches!(op, FloatOp::Div | FloatOp::Rcp | FloatOp::Sqrt)
-        || (op == FloatOp::Fma && matches!(kind, F32 | F64));
-    if needs_rounding && rounding(r).is_none() {
-        return Err(r.error("no rounding mode"));
     }
     let instruction = FloatInstruction {
         op,
@@ -156,7 +149,6 @@ fn mixed(
 }
 
 fn approximation(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
-    r.allow(&["approx", "ftz", "full"])?;
     let kind = r.kind()?;
     let (name, ftz) = (r.name(), r.has("ftz"));
     let (run, accuracy, sources) = match kind {
@@ -189,7 +181,6 @@ const SIGN: u64 = 1 << 63;
 
 /// The sign of the first source with the magnitude of the second.
 fn copy_sign(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
-    r.allow(&[])?;
     r.expect_count(3..=3)?;
     let kind = r.kind()?;
     let run = match kind {

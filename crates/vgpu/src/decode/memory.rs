@@ -8,33 +8,6 @@ use crate::program::{Access, Atomic, AtomicKind, Op, Ordering, Space};
 use crate::ptx::ast::Operand;
 use crate::ptx::types::Type;
 
-/// Words that say how long data should stay in which cache. They change no result.
-const CACHE_HINTS: [&str; 21] = [
-    "ca",
-    "cg",
-    "cs",
-    "lu",
-    "cv",
-    "wb",
-    "wt",
-    "nc",
-    "L1::evict_normal",
-    "L1::evict_unchanged",
-    "L1::evict_first",
-    "L1::evict_last",
-    "L1::no_allocate",
-    "L2::evict_normal",
-    "L2::evict_first",
-    "L2::evict_last",
-    "L2::cache_hint",
-    "L2::64B",
-    "L2::128B",
-    "L2::256B",
-    "unified",
-];
-
-const SCOPES: [&str; 4] = ["cta", "cluster", "gpu", "sys"];
-
 /// The space among an instruction's modifiers; generic without one.
 pub(super) fn space(r: &Reader<'_, '_>) -> Result<Space, PtxError> {
     for part in &r.parts[1..] {
@@ -88,35 +61,9 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     }
 }
 
-fn access_modifiers(r: &Reader<'_, '_>) -> Result<(), PtxError> {
-    let mut known = CACHE_HINTS.to_vec();
-    known.extend(SCOPES);
-    known.extend([
-        "global",
-        "const",
-        "shared",
-        "shared::cta",
-        "local",
-        "param",
-        "param::entry",
-        "param::func",
-        "v2",
-        "v4",
-        "v8",
-        "weak",
-        "relaxed",
-        "acquire",
-        "release",
-        "volatile",
-        "mmio",
-    ]);
-    r.allow(&known)
-}
-
 /// An access with the space of the variable that it names. A parameter of a called function and
 /// arguments of a call lie in the frame.
 fn access(r: &mut Reader<'_, '_>, at: usize, values: usize) -> Result<Access, PtxError> {
-    access_modifiers(r)?;
     let kind = r.kind()?;
     if kind.bytes() > 8 || kind == Type::Pred {
         return Err(r.error("no such type"));
@@ -201,37 +148,7 @@ fn atomic_kind(r: &Reader<'_, '_>) -> Result<AtomicKind, PtxError> {
 }
 
 fn atomic(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
-    let mut known = CACHE_HINTS.to_vec();
-    known.extend(SCOPES);
-    known.extend([
-        "global",
-        "shared",
-        "shared::cta",
-        "add",
-        "min",
-        "max",
-        "and",
-        "or",
-        "xor",
-        "exch",
-        "cas",
-        "inc",
-        "dec",
-        "noftz",
-        "relaxed",
-        "acquire",
-        "release",
-        "acq_rel",
-        "v2",
-        "v4",
-        "v8",
-        "rn",
-    ]);
-    r.allow(&known)?;
     let (value, kind) = (r.kind()?, atomic_kind(r)?);
-    if !supported(kind, value) {
-        return Err(r.error(format!("{kind:?} of {value:?} is not supported")));
-    }
     let first = usize::from(r.name() == "atom");
     let (address, named) = r.address(first)?;
     let space = match (space(r)?, named) {
@@ -261,21 +178,4 @@ fn atomic(r: &mut Reader<'_, '_>) -> Result<(Op, InstructionClass), PtxError> {
         Op::Atomic(Atomic { space, address, kind, value, result, operands, compare, ordering }),
         class,
     ))
-}
-
-fn supported(kind: AtomicKind, value: Type) -> bool {
-    use Type::{B32, B64, Bf16, Bf16x2, F16, F16x2, F32, F64, S32, S64, U32, U64};
-    match kind {
-        AtomicKind::Add => {
-            matches!(value, U32 | S32 | U64 | S64 | F32 | F64 | F16 | Bf16 | F16x2 | Bf16x2)
-        }
-        AtomicKind::Min | AtomicKind::Max => {
-            matches!(value, U32 | S32 | U64 | S64 | F16 | Bf16 | F16x2 | Bf16x2)
-        }
-        AtomicKind::And | AtomicKind::Or | AtomicKind::Xor | AtomicKind::Exchange => {
-            matches!(value, B32 | B64)
-        }
-        AtomicKind::CompareExchange => matches!(value, Type::B16 | B32 | B64),
-        AtomicKind::Increment | AtomicKind::Decrement => value == U32,
-    }
 }

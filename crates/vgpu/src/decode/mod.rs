@@ -11,8 +11,10 @@ mod layout;
 mod matrix;
 mod memory;
 pub(crate) mod reader;
+mod syntax;
 mod warp;
 pub(crate) use integer::wide_products;
+pub use syntax::forms;
 
 use std::collections::HashMap;
 
@@ -180,6 +182,9 @@ fn decode_one(
     instruction: &ast::Instruction<'_>,
 ) -> Result<(), PtxError> {
     let mut reader = Reader::new(decoder, function, registers, instruction);
+    if let Some(why) = syntax::refusal(&reader.parts) {
+        return Err(reader.error(why));
+    }
     let guard = reader.guard()?;
     let families = [
         integer::decode,

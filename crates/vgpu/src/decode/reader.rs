@@ -67,16 +67,6 @@ impl<'r, 'm> Reader<'r, 'm> {
         self.parts[1..].contains(&modifier)
     }
 
-    /// Fails on a modifier that is neither a type nor in the list, so that none is ever ignored.
-    pub(super) fn allow(&self, modifiers: &[&str]) -> Result<(), PtxError> {
-        for part in &self.parts[1..] {
-            if Type::from_suffix(part).is_none() && !modifiers.contains(part) {
-                return Err(self.error(format!("modifier .{part} is not supported")));
-            }
-        }
-        Ok(())
-    }
-
     /// The last type suffix.
     pub(super) fn kind(&self) -> Result<Type, PtxError> {
         self.types.last().copied().ok_or_else(|| self.error("no type"))

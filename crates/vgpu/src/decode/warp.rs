@@ -16,7 +16,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
         "redux" => reduce(r)?,
         "activemask" => Op::ActiveMask(r.result(0, false)?),
         "elect" => {
-            r.allow(&["sync"])?;
             let Operand::Pair(lane, predicate) = r.operand(0)?.clone() else {
                 return Err(r.error("two results expected"));
             };
@@ -31,10 +30,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn shuffle(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "up", "down", "bfly", "idx"])?;
-    if !r.has("sync") {
-        return Err(r.error("only .sync shuffles exist on this target"));
-    }
     let mode = if r.has("up") {
         ShuffleMode::Up
     } else if r.has("down") {
@@ -60,7 +55,6 @@ fn shuffle(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 }
 
 fn vote(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "all", "any", "uni", "ballot"])?;
     r.expect_count(3..=3)?;
     let predicate = r.predicate(1)?;
     let mask = r.source(2, B32)?;
@@ -80,7 +74,6 @@ fn vote(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 }
 
 fn matching(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "any", "all"])?;
     r.expect_count(3..=3)?;
     let kind = r.kind()?;
     let wide = kind == B64;
@@ -97,7 +90,6 @@ fn matching(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 }
 
 fn reduce(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&["sync", "add", "min", "max", "and", "or", "xor"])?;
     r.expect_count(3..=3)?;
     let kind = r.kind()?;
     let operation = r.parts.iter().find_map(|part| {

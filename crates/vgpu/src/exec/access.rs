@@ -3,6 +3,7 @@
 use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
+use crate::check::proxy::Toucher;
 use crate::check::{Access as Touch, Use};
 use crate::decode::reader::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::error::FaultKind;
@@ -134,11 +135,7 @@ impl Block<'_> {
     /// Reads up to eight bytes.
     #[inline]
     pub(super) fn read(&self, warp: &Warp, place: Place, bytes: u32) -> u64 {
-        let slice = |memory: &[u8], at: usize| {
-            let mut word = [0; 8];
-            word[..bytes as usize].copy_from_slice(&memory[at..at + bytes as usize]);
-            u64::from_le_bytes(word)
-        };
+        let slice = |memory: &[u8], at: usize| little_endian(&memory[at..at + bytes as usize]);
         match place {
             Place::Global(address) => self.env.memory.arena().load(address, bytes),
             Place::Shared(at) => slice(&self.shared, at),
@@ -206,6 +203,17 @@ impl Block<'_> {
         match place {
             Place::Shared(at) => self.check_shared_race(warp, lane, at, bytes, usage),
             Place::Global(address) => {
+                if usage.writes() && usage != Use::AsyncWrite && self.env.proxies.is_some() {
+                    let by = self.toucher(warp, lane);
+                    self.env.with_proxies(|proxies| proxies.write(by, address, bytes));
+                }
+                if self.env.config.checks.shared_races
+                    && let Some(pc) = self.in_flight(address, bytes)
+                {
+                    let line = self.env.program.code.get(pc as usize).map_or(0, |i| i.line);
+                    let text = format!("the bulk copy of PTX line {line} may still write there");
+                    return trouble(FaultKind::AsyncRace, lane, Some(address), text);
+                }
                 let touch = Touch { address, bytes, usage, pc: self.pc };
                 let found = self.env.with_races(|races| races.access(self.number, touch)).flatten();
                 let Some(other) = found else { return Ok(()) };
@@ -220,6 +228,12 @@ impl Block<'_> {
         }
     }
 
+    fn toucher(&mut self, warp: &Warp, lane: usize) -> Toucher {
+        let thread = warp.thread(lane);
+        let time = self.races.as_mut().map_or(0, |races| races.now(thread));
+        Toucher { block: self.number, thread, time, pc: self.pc }
+    }
+
     pub(super) fn check_shared_race(
         &mut self,
         warp: &Warp,
@@ -230,6 +244,7 @@ impl Block<'_> {
     ) -> Run<()> {
         let checks = self.env.config.checks;
         if checks.any()
+            && !self.mbarriers.is_empty()
             && usage != Use::Mbarrier
             && let Some((&start, _)) =
                 self.mbarriers.range(..(at + bytes as usize) as u32).next_back()
@@ -242,7 +257,8 @@ impl Block<'_> {
         let pc = self.pc;
         let Some(races) = &mut self.races else { return Ok(()) };
         let touch = Touch { address: at as u64, bytes, usage, pc };
-        let Some(other) = races.access(thread, touch) else { return Ok(()) };
+        let found = races.access(thread, touch).filter(|_| checks.shared_races);
+        let Some(other) = found else { return Ok(()) };
         let line = self.env.program.code.get(other.pc as usize).map_or(0, |i| i.line);
         let text = format!("{} (PTX line {line}) is not ordered before it", other.what);
         trouble(other.kind, lane, Some(at as u64), text)
@@ -251,22 +267,26 @@ impl Block<'_> {
     /// Whether accesses need more than the access itself.
     #[inline]
     pub(super) fn watches(&self) -> bool {
-        self.undefined || self.races.is_some() || self.env.races.is_some()
+        self.undefined
+            || self.races.is_some()
+            || self.env.races.is_some()
+            || self.env.proxies.is_some()
     }
 
+    #[inline(never)]
     pub(super) fn load(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
+        if self.load_parameter(warp, access, active) {
+            return Ok(());
+        }
         let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
         let watches = self.watches();
-        if !watches
-            && !self.env.config.counters
-            && self.load_whole(warp, access, &addresses, active)
-        {
-            return Ok(());
-        }
         if self.env.config.counters {
             self.count_traffic(access.space, &addresses, active, total, false);
+        }
+        if self.load_whole(warp, access, &addresses, active) {
+            return Ok(());
         }
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, false)?;
@@ -278,12 +298,8 @@ impl Block<'_> {
             for (index, value) in access.values.iter().enumerate() {
                 let Some(slot) = *value else { continue };
                 let part = place.offset(index as u32 * size);
-                let mut bits = self.read(warp, part, size);
-                if access.kind.is_signed() {
-                    let shift = 64 - size * 8;
-                    bits = ((bits << shift) as i64 >> shift) as u64;
-                }
-                warp.registers.set_lane(slot, access.wide, lane, bits & access.register_mask);
+                let bits = access.extend(self.read(warp, part, size));
+                warp.registers.set_lane(slot, access.wide, lane, bits);
                 if self.undefined {
                     let defined = u32::from(self.is_defined(warp, part, size));
                     let state = &mut warp.registers.defined[slot as usize];
@@ -294,84 +310,17 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// The common cases at once: a parameter for all lanes, 32 words side by side. Returns whether
-    /// it was one of them; everything else, faults included, goes lane by lane.
-    #[inline]
-    fn load_whole(
-        &self,
-        warp: &mut Warp,
-        access: &Access,
-        addresses: &[u64; LANES],
-        active: u32,
-    ) -> bool {
-        let [Some(slot)] = access.values[..] else { return false };
-        let size = access.kind.bytes();
-        if access.space == Space::Param && access.address.base.is_none() {
-            let Ok(place) = self.place(warp, 0, Space::Param, addresses[0], size, false) else {
-                return false;
-            };
-            let bits = self.read(warp, place, size);
-            if access.kind.is_signed() && size < 4 {
-                return false;
-            }
-            if access.wide && size == 8 {
-                warp.registers.set_wide(slot, active, &[bits; LANES]);
-                return true;
-            }
-            if !access.wide {
-                warp.registers.set_narrow(slot, active, &[bits as u32; LANES]);
-                return true;
-            }
-            return false;
-        }
-        if active != u32::MAX || access.wide {
-            return false;
-        }
-        let Some(address) = self.row(access, addresses, false) else { return false };
-        self.env.memory.arena().load_row(address, warp.registers.narrow_mut(slot));
-        true
-    }
-
-    /// The address of 32 words side by side in global memory, if that is what the lanes want and
-    /// all is well with it.
-    #[inline]
-    fn row(&self, access: &Access, addresses: &[u64; LANES], write: bool) -> Option<u64> {
-        let first = addresses[0];
-        let global = matches!(access.space, Space::Global | Space::Generic);
-        if access.kind.bytes() != 4 || !global || !first.is_multiple_of(4) {
-            return None;
-        }
-        let consecutive = addresses
-            .iter()
-            .enumerate()
-            .fold(true, |all, (lane, &at)| all & (at == first.wrapping_add(4 * lane as u64)));
-        let arena = self.env.memory.arena();
-        if !consecutive || !arena.contains(first, 128) {
-            return None;
-        }
-        let bits = arena.row_state(first);
-        let allocated = bits & state::ALLOCATED != 0 || !self.env.config.checks.bounds;
-        // A row that begins in constants may end elsewhere: those go lane by lane.
-        (allocated && !(write && arena.state(first) & state::CONSTANT != 0)).then_some(first)
-    }
-
+    #[inline(never)]
     pub(super) fn store(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
         let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
         let watches = self.watches();
-        if !watches
-            && !self.env.config.counters
-            && let [Some(slot)] = access.values[..]
-            && active == u32::MAX
-            && !access.wide
-            && let Some(address) = self.row(access, &addresses, true)
-        {
-            self.env.memory.arena().store_row(address, warp.registers.narrow(slot));
-            return Ok(());
-        }
         if self.env.config.counters {
             self.count_traffic(access.space, &addresses, active, total, true);
+        }
+        if self.store_whole(warp, access, &addresses, active) {
+            return Ok(());
         }
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, true)?;
@@ -393,6 +342,19 @@ impl Block<'_> {
         }
         Ok(())
     }
+}
+
+/// A number of up to eight bytes.
+#[inline]
+fn little_endian(bytes: &[u8]) -> u64 {
+    // The common lengths each take one instruction.
+    if let Ok(word) = bytes.try_into() {
+        return u64::from(u32::from_le_bytes(word));
+    }
+    if let Ok(double) = bytes.try_into() {
+        return u64::from_le_bytes(double);
+    }
+    bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
 }
 
 impl Place {

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
+use crate::check::clock::Domain;
 use crate::config::Numeric;
 use crate::decode::reader::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::decode::wide_products::{high_s64, high_u64};
@@ -18,12 +19,21 @@ use crate::schedule::mix;
 
 impl Block<'_> {
     /// Executes an instruction for its active lanes. Returns whether it polled in vain.
+    #[inline]
     pub(super) fn execute(&mut self, warp: &mut Warp, op: &Op, active: u32) -> Run<bool> {
+        // Most instructions, kept apart from what needs a large frame.
         match op {
             Op::Lanes(run, slots) => run.run(&mut warp.registers, slots, active),
+            Op::Compare(compare) => run_compare(warp, compare, active),
             Op::Load(access) => self.load(warp, access, active)?,
             Op::Store(access) => self.store(warp, access, active)?,
-            Op::Compare(compare) => run_compare(warp, compare, active),
+            _ => return self.execute_rest(warp, op, active),
+        }
+        Ok(false)
+    }
+
+    fn execute_rest(&mut self, warp: &mut Warp, op: &Op, active: u32) -> Run<bool> {
+        match op {
             Op::Mma(product) => self.mma(warp, product),
             Op::MatrixMove(matrix) => self.matrix_move(warp, matrix)?,
             Op::CopyAsync(copy) => self.copy_async(warp, copy, active)?,
@@ -31,7 +41,7 @@ impl Block<'_> {
             Op::WaitCopies { pending } => self.wait_copies(warp, *pending, active),
             Op::CopyBulk(copy) => self.copy_bulk(warp, copy, active)?,
             Op::CommitBulk => warp.copies.commit_bulk(active),
-            Op::WaitBulk { pending } => self.wait_bulk(warp, *pending, active),
+            Op::WaitBulk { pending, read } => self.wait_bulk(warp, (*pending, *read), active)?,
             Op::Mbarrier(mbarrier) => return self.mbarrier(warp, mbarrier, active),
             Op::Atomic(atomic) => self.atomic(warp, atomic, active)?,
             Op::Shuffle(shuffle) => self.shuffle(warp, shuffle, active)?,
@@ -72,6 +82,7 @@ impl Block<'_> {
         Ok(false)
     }
 
+    #[inline(never)]
     fn registers_only(&mut self, warp: &mut Warp, op: &Op, active: u32) {
         match op {
             Op::Approximate(run, slots, accuracy) => {
@@ -160,20 +171,27 @@ impl Block<'_> {
     }
 
     fn fence(&mut self, warp: &Warp, kind: FenceKind, active: u32) {
-        match kind {
-            FenceKind::ProxyAsync => {
-                if let Some(races) = &mut self.races {
-                    races.proxy_fence(warp.index as usize * 32, active);
-                }
-            }
+        let domains: &[Domain] = match kind {
             FenceKind::Device => {
                 self.env.with_races(|races| races.fence(self.number));
+                return;
             }
-            FenceKind::Block | FenceKind::MbarrierInit => {}
+            FenceKind::Block => return,
+            FenceKind::MbarrierInit => &[Domain::Init],
+            FenceKind::Proxy { shared: true, global: false } => &[Domain::Shared, Domain::Init],
+            FenceKind::Proxy { shared: false, .. } => &[Domain::Global],
+            FenceKind::Proxy { .. } => &[Domain::Shared, Domain::Global, Domain::Init],
+        };
+        if let Some(races) = &mut self.races {
+            races.proxy_fence(warp.index as usize * 32, active, domains);
+        }
+        if domains.contains(&Domain::Global) {
+            self.env.with_proxies(|proxies| proxies.fence(self.number));
         }
     }
 
     /// Counts an instruction and fails if it uses a value that nothing has written.
+    #[inline]
     pub(super) fn observe(
         &mut self,
         warp: &Warp,
@@ -191,17 +209,14 @@ impl Block<'_> {
         }
         let registers = &warp.registers;
         let guard = registers.predicates_defined[usize::from(instruction.guard.predicate)];
-        let flow = &instruction.flow;
-        let missing = flow
-            .uses
-            .iter()
-            .map(|&slot| active & !registers.defined[slot as usize])
-            .chain(
-                flow.predicate_uses
-                    .iter()
-                    .map(|&p| active & !registers.predicates_defined[usize::from(p)]),
-            )
-            .fold(mask & !guard, |all, lanes| all | lanes);
+        let mut known = u32::MAX;
+        for &slot in &instruction.flow.uses {
+            known &= registers.defined[slot as usize];
+        }
+        for &predicate in &instruction.flow.predicate_uses {
+            known &= registers.predicates_defined[usize::from(predicate)];
+        }
+        let missing = mask & !guard | active & !known;
         if missing == 0 {
             return Ok(());
         }
@@ -210,6 +225,7 @@ impl Block<'_> {
     }
 
     /// Notes which registers an instruction has defined.
+    #[inline]
     pub(super) fn mark_written(&self, warp: &mut Warp, instruction: &Instruction, active: u32) {
         if !self.undefined {
             return;
@@ -221,8 +237,10 @@ impl Block<'_> {
         if flow.own {
             return;
         }
-        let known = |all: u32, &slot: &Slot| all & warp.registers.defined[slot as usize];
-        let known = flow.moves.iter().fold(u32::MAX, known);
+        let mut known = u32::MAX;
+        for &slot in &flow.moves {
+            known &= warp.registers.defined[slot as usize];
+        }
         for &slot in &flow.writes {
             let state = &mut warp.registers.defined[slot as usize];
             *state = *state & !active | known & active;

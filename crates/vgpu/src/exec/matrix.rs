@@ -5,6 +5,8 @@
 //! - A, register r, element j: row g + 8 (r & 1), column e t + 4 e (r >> 1) + j;
 //! - B, register r, element j: row e t + 4 e r + j, column g;
 //! - C and D, value i: row g + 8 (i >> 1), column 2 t + (i & 1).
+#![allow(unsafe_code, reason = "loops are compiled twice, for processors with wider vectors")]
+#![allow(clippy::inline_always, reason = "a loop takes the vector width of the function it is in")]
 
 use super::access::Place;
 use super::block::Block;
@@ -103,23 +105,48 @@ impl Block<'_> {
             integer_product(warp, op);
             return;
         }
-        // What is beyond k is left from before and not read.
-        let mut operands = std::mem::take(&mut self.operands);
-        fragments(warp, op, &mut operands);
-        accumulators(warp, op, &mut operands);
-        match self.env.config.numeric {
-            Numeric::Plain => product::multiply(&mut operands, op.k),
-            Numeric::Perturbed(seed) => {
-                let mut random = Random::new(mix(seed) ^ self.random.next());
-                product::multiply_shuffled(&mut operands, op.k, &mut random);
-            }
+        let operands = &mut *self.operands;
+        let mut random = match self.env.config.numeric {
+            Numeric::Plain => None,
+            Numeric::Perturbed(seed) => Some(Random::new(mix(seed) ^ self.random.next())),
+        };
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has the feature.
+            unsafe { float_product_avx2(warp, op, operands, random.as_mut()) };
+            return;
         }
-        results(warp, op, &operands);
-        self.operands = operands;
+        float_product(warp, op, operands, random.as_mut());
     }
 }
 
+/// The same loops, compiled for wider vectors.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn float_product_avx2(
+    warp: &mut Warp,
+    op: &Mma,
+    operands: &mut Operands,
+    random: Option<&mut Random>,
+) {
+    float_product(warp, op, operands, random);
+}
+
+/// A product, in a random order if numbers for one are given.
+#[inline(always)]
+fn float_product(warp: &mut Warp, op: &Mma, operands: &mut Operands, random: Option<&mut Random>) {
+    // What is beyond k is left from before and not read.
+    fragments(warp, op, operands);
+    accumulators(warp, op, operands);
+    match random {
+        None => product::multiply(operands, op.k),
+        Some(random) => product::multiply_shuffled(operands, op.k, random),
+    }
+    results(warp, op, operands);
+}
+
 /// Decodes the fragments of A and B.
+#[inline(always)]
 fn fragments(warp: &Warp, op: &Mma, operands: &mut Operands) {
     let halves = product::halves();
     match op.a_format {
@@ -141,7 +168,7 @@ fn fragments(warp: &Warp, op: &Mma, operands: &mut Operands) {
 }
 
 /// Places the `N` elements of every register of A and B.
-#[inline]
+#[inline(always)]
 fn scatter<const N: usize>(
     warp: &Warp,
     op: &Mma,
@@ -178,6 +205,7 @@ fn place(lane: usize, index: usize) -> (usize, usize) {
     (lane / 4 + 8 * (index >> 1), 2 * (lane % 4) + (index & 1))
 }
 
+#[inline(always)]
 fn accumulators(warp: &Warp, op: &Mma, operands: &mut Operands) {
     if !op.half_accumulator {
         for (r, &slot) in op.c.iter().enumerate() {
@@ -202,6 +230,7 @@ fn accumulators(warp: &Warp, op: &Mma, operands: &mut Operands) {
     }
 }
 
+#[inline(always)]
 fn results(warp: &mut Warp, op: &Mma, operands: &Operands) {
     for (r, &slot) in op.d.iter().enumerate() {
         let target = warp.registers.narrow_mut(slot);

@@ -5,6 +5,8 @@ use super::block::Block;
 use super::warp::Warp;
 use super::{Run, trouble};
 use crate::check::Use;
+use crate::check::clock::Domain;
+use crate::check::shared::{Landing, SharedRaces};
 use crate::error::FaultKind;
 use crate::program::{Address, Mbarrier, MbarrierKind, Space};
 use crate::registers::{LANES, lanes};
@@ -28,6 +30,8 @@ pub(super) struct MbarrierState {
     bytes: i64,
     /// Place of its history in the race check.
     pub(super) history: usize,
+    /// The thread that initialised it, and its time then.
+    initialised: (usize, u32),
 }
 
 impl Block<'_> {
@@ -56,14 +60,29 @@ impl Block<'_> {
     }
 
     /// Offset of the mbarrier that a bulk copy names.
-    pub(super) fn copy_mbarrier(&self, warp: &Warp, lane: usize, address: &Address) -> Run<u32> {
+    pub(super) fn copy_mbarrier(
+        &mut self,
+        warp: &Warp,
+        lane: usize,
+        address: &Address,
+    ) -> Run<u32> {
         let at = warp.addresses(address)[lane];
         let at = self.object(warp, lane, Space::Shared, at)?;
-        if self.mbarriers.contains_key(&at) {
-            return Ok(at);
+        let place = Some(u64::from(at));
+        let Some(state) = self.mbarriers.get(&at) else {
+            let text = "the mbarrier of the copy was never initialised";
+            return trouble(FaultKind::Mbarrier, lane, place, text);
+        };
+        let initialised = state.initialised;
+        self.check_shared_race(warp, lane, at as usize, OBJECT, Use::Mbarrier)?;
+        if let Some(races) = &self.races
+            && !races.is_fenced(Domain::Init, warp.thread(lane), initialised)
+        {
+            let text = "the copy's mbarrier was initialised with neither fence.mbarrier_init nor \
+                        fence.proxy.async between";
+            return trouble(FaultKind::MissingProxyFence, lane, place, text);
         }
-        let text = "the mbarrier of the copy was never initialised";
-        trouble(FaultKind::Mbarrier, lane, Some(u64::from(at)), text)
+        Ok(at)
     }
 
     /// One lane's operation; returns whether it waited in vain.
@@ -139,10 +158,18 @@ impl Block<'_> {
             return trouble(FaultKind::Mbarrier, lane, Some(u64::from(at)), text);
         }
         self.check_shared_race(warp, lane, at as usize, OBJECT, Use::Write)?;
-        let history =
-            self.races.as_mut().map_or(0, crate::check::shared::SharedRaces::new_mbarrier);
+        let thread = warp.thread(lane);
+        let now = self.races.as_mut().map_or(0, |races| races.now(thread));
+        let history = self.races.as_mut().map_or(0, SharedRaces::new_mbarrier);
         self.set_defined(warp, Place::Shared(at as usize), OBJECT, true);
-        let state = MbarrierState { phase: 0, expected: count, pending: count, bytes: 0, history };
+        let state = MbarrierState {
+            phase: 0,
+            expected: count,
+            pending: count,
+            bytes: 0,
+            history,
+            initialised: (thread, now),
+        };
         self.mbarriers.insert(at, state);
         Ok(())
     }
@@ -213,9 +240,11 @@ impl Block<'_> {
         !done
     }
 
-    /// Phase that a copy to an mbarrier will complete, counted from 1, and its history.
-    pub(super) fn next_phase(&self, at: u32) -> (usize, u64) {
-        self.mbarriers.get(&at).map_or((0, 1), |state| (state.history, state.phase + 1))
+    /// The phase that a copy to an mbarrier will complete, counted from 1.
+    pub(super) fn next_phase(&self, at: u32) -> Landing {
+        let (history, phase) =
+            self.mbarriers.get(&at).map_or((0, 1), |state| (state.history, state.phase + 1));
+        Landing::Phase { history, phase }
     }
 }
 

@@ -4,14 +4,17 @@ mod access;
 mod atomics;
 mod barrier;
 mod block;
+mod bulk;
 mod compute;
 mod copies;
 mod exchange;
 mod matrix;
 mod mbarrier;
 mod product;
+mod special;
 mod traffic;
 mod warp;
+mod whole;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -19,12 +22,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use self::block::{Block, Progress};
 use crate::check::global::GlobalRaces;
+use crate::check::proxy::GlobalProxies;
 use crate::config::{Config, Order};
 use crate::counters::Counters;
 use crate::error::{Fault, FaultKind};
 use crate::gpu::Launch;
 use crate::memory::Memory;
-use crate::program::Program;
+use crate::program::{Op, Program};
 use crate::schedule::{Random, mix};
 
 /// What all CTAs of a launch share.
@@ -35,7 +39,9 @@ pub(crate) struct Env<'e> {
     pub(crate) launch: &'e Launch,
     pub(crate) params: &'e [u8],
     /// History of global memory, if races are looked for.
-    pub(crate) races: Option<Mutex<GlobalRaces>>,
+    pub(crate) races: Option<&'e Mutex<Box<GlobalRaces>>>,
+    /// History of writes that bulk copies may not see, if the kernel has such copies.
+    pub(crate) proxies: Option<Mutex<GlobalProxies>>,
     /// Warp instructions of the whole launch.
     executed: AtomicU64,
     /// A fault elsewhere ends the launch.
@@ -64,38 +70,42 @@ pub(crate) fn trouble<T>(
     Err(Box::new(Trouble { kind, lane, address, message: message.into() }))
 }
 
-/// Runs all CTAs of a launch.
+/// Runs all CTAs of a launch. With a history of global memory, races are looked for in it.
 pub(crate) fn run(
     config: &Config,
     memory: &Memory,
     program: &Program,
     launch: &Launch,
     params: &[u8],
+    races: Option<&Mutex<Box<GlobalRaces>>>,
 ) -> Result<Counters, Fault> {
     let blocks: u64 = launch.grid.iter().map(|&n| u64::from(n)).product();
+    let copies = || program.code.iter().any(|i| matches!(i.op, Op::CopyBulk(_)));
+    let proxies = config.checks.proxy_fences && copies();
     let env = Env {
         config,
         memory,
         program,
         launch,
         params,
-        races: config.checks.global_races.then(|| Mutex::new(GlobalRaces::default())),
+        races,
+        proxies: proxies.then(|| Mutex::new(GlobalProxies::default())),
         executed: AtomicU64::new(0),
         stop: AtomicBool::new(false),
     };
-    let alone = launch.cooperative || config.checks.global_races;
+    let alone = launch.cooperative || races.is_some();
     let workers = if alone { 1 } else { (config.threads as u64).clamp(1, blocks) };
     let next = AtomicU64::new(0);
     if workers == 1 {
         return worker(&env, &next, blocks);
     }
+    let work = || worker(&env, &next, blocks);
     let results: Vec<Result<Counters, Fault>> = std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..workers).map(|_| scope.spawn(|| worker(&env, &next, blocks))).collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
+        let helpers: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        std::iter::once(work()).chain(helpers.into_iter().map(join)).collect()
     });
     let mut sum = Counters::default();
     for result in results {
@@ -190,7 +200,12 @@ impl Env<'_> {
     }
 
     pub(crate) fn with_races<T>(&self, f: impl FnOnce(&mut GlobalRaces) -> T) -> Option<T> {
-        let races = self.races.as_ref()?;
+        let races = self.races?;
         Some(f(&mut races.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn with_proxies<T>(&self, f: impl FnOnce(&mut GlobalProxies) -> T) -> Option<T> {
+        let proxies = self.proxies.as_ref()?;
+        Some(f(&mut proxies.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

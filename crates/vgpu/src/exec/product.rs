@@ -3,7 +3,6 @@
 //! The ISA leaves order and rounding of the additions open. Here products are exact (every element
 //! format has at most 11 significant bits) and are added to the accumulator one by one in
 //! binary32, rounding to nearest: in ascending order of k, or in a random order for tests.
-#![allow(unsafe_code, reason = "one loop is compiled twice, for processors with wider vectors")]
 #![allow(clippy::inline_always, reason = "a loop takes the vector width of the function it is in")]
 
 use std::sync::LazyLock;
@@ -62,25 +61,8 @@ pub(super) fn bytes(element: Element) -> &'static [f32; 256] {
 }
 
 /// c += a b.
-pub(super) fn multiply(operands: &mut Operands, k: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has the feature.
-        unsafe { multiply_avx2(operands, k) };
-        return;
-    }
-    multiply_any(operands, k);
-}
-
-/// The same loop, compiled for wider vectors.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn multiply_avx2(operands: &mut Operands, k: usize) {
-    multiply_any(operands, k);
-}
-
 #[inline(always)]
-fn multiply_any(operands: &mut Operands, k: usize) {
+pub(super) fn multiply(operands: &mut Operands, k: usize) {
     let (a, b) = (&operands.a, &operands.b[..k]);
     // Four rows at a time hide the latency of their sums.
     for (rows, target) in a.chunks_exact(4).zip(operands.c.chunks_exact_mut(4)) {

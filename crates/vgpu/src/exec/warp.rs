@@ -6,10 +6,10 @@
 
 use super::block::Block;
 use super::copies::Copies;
-use super::{Env, Run, trouble};
+use super::{Env, Run, special, trouble};
 use crate::config::Order;
 use crate::error::FaultKind;
-use crate::program::{FALSE, Guard, Instruction, LaneMask, Op, Special, Step, TRUE};
+use crate::program::{FALSE, Guard, Instruction, Op, Step, TRUE};
 use crate::registers::{LANES, Registers, Slot, lanes};
 
 /// Why a path does not run.
@@ -82,6 +82,11 @@ impl Warp {
                 registers.set_lane(slot, wide, lane, value);
             }
         }
+        for &(slot, special) in &program.specials {
+            let values =
+                std::array::from_fn(|lane| special::of_lane(env, index, special, lane as u32));
+            registers.set_narrow(slot, u32::MAX, &values);
+        }
         let local = program.local_bytes as usize * LANES;
         let tracked = if env.config.checks.uninitialised { local } else { 0 };
         Self {
@@ -115,42 +120,15 @@ impl Warp {
             self.registers.defined[slot as usize] = u32::MAX;
         }
         for &(slot, special) in &program.specials {
-            let values = std::array::from_fn(|lane| self.special(env, block, special, lane as u32));
-            self.registers.set_narrow(slot, u32::MAX, &values);
             self.registers.defined[slot as usize] = u32::MAX;
+            if let Some(value) = special::of_block(env, block, special) {
+                self.registers.set_narrow(slot, u32::MAX, &[value; LANES]);
+            }
         }
         self.local_defined.fill(false);
         self.copies = Copies::default();
         self.paths.clear();
         self.paths.push(Path { pc: program.entry, mask: self.live, wait: Wait::Ready, turn: 0 });
-    }
-
-    fn special(&self, env: &Env<'_>, block: [u32; 3], special: Special, lane: u32) -> u32 {
-        let launch = env.launch;
-        let thread = self.index * 32 + lane;
-        let [width, height, _] = launch.block;
-        match special {
-            Special::Tid(0) => thread % width,
-            Special::Tid(1) => thread / width % height,
-            Special::Tid(_) => thread / width / height,
-            Special::Ntid(axis) => launch.block[axis],
-            Special::Ctaid(axis) => block[axis],
-            Special::Nctaid(axis) => launch.grid[axis],
-            Special::LaneId => lane,
-            Special::WarpId => self.index,
-            Special::WarpCount => env.config.device.max_threads_per_multiprocessor / 32,
-            Special::SmId => block[0] % env.config.device.multiprocessors,
-            Special::SmCount => env.config.device.multiprocessors,
-            Special::DynamicShared => launch.dynamic_shared_bytes,
-            Special::TotalShared => env.program.static_shared + launch.dynamic_shared_bytes,
-            Special::GridId | Special::Zero => 0,
-            Special::One => 1,
-            Special::LaneMask(LaneMask::Eq) => 1 << lane,
-            Special::LaneMask(LaneMask::Lt) => (1 << lane) - 1,
-            Special::LaneMask(LaneMask::Le) => u32::MAX >> (31 - lane),
-            Special::LaneMask(LaneMask::Gt) => !(u32::MAX >> (31 - lane)),
-            Special::LaneMask(LaneMask::Ge) => u32::MAX << lane,
-        }
     }
 
     pub(super) fn is_live(&self) -> bool {

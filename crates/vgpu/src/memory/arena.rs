@@ -163,21 +163,44 @@ impl Arena {
         }
     }
 
-    /// The bits that all 128 bytes from an address share. They lie in the arena.
+    /// The bits that the states of all bytes of a range share, and those that any has. The range
+    /// lies in the arena; both its ends are multiples of 4.
     #[inline]
-    pub(crate) fn row_state(&self, address: u64) -> u8 {
-        assert!(self.contains(address, 128), "caller checks that the access is in the arena");
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
+    pub(crate) fn states(&self, address: u64, bytes: u32) -> (u8, u8) {
+        assert!(self.contains(address, u64::from(bytes)), "caller checks the range");
         let at = self.shadow.pointer(address - self.base);
-        let mut all = u64::MAX;
-        for index in 0..16 {
-            // SAFETY: the shadow has a byte for each of the arena. Only the host changes the state
-            // that is read here, and not of memory that it gives to a running kernel.
-            all &= unsafe { at.add(8 * index).cast::<u64>().read_unaligned() };
+        let (mut all, mut any) = (u64::MAX, 0);
+        let words = bytes as usize / 4;
+        let doubles = if address.is_multiple_of(8) { words / 2 } else { 0 };
+        for index in 0..doubles {
+            // SAFETY: the shadow has a byte for each of the arena and begins at a page, so that it
+            // is aligned as the address is; relaxed atomics make concurrent CTAs well defined.
+            let value = unsafe { AtomicU64::from_ptr(at.cast::<u64>().add(index)).load(Relaxed) };
+            (all, any) = (all & value, any | value);
         }
-        let [a, b] = [all as u32, (all >> 32) as u32];
-        let half = a & b;
-        let quarter = half & half >> 16;
-        (quarter & quarter >> 8) as u8
+        for index in 2 * doubles..words {
+            // SAFETY: as above.
+            let value = unsafe { AtomicU32::from_ptr(at.cast::<u32>().add(index)).load(Relaxed) };
+            let value = u64::from(value);
+            (all, any) = (all & (value | value << 32), any | value);
+        }
+        let all = all & all >> 32;
+        let any = any | any >> 32;
+        let (all, any) = (all & all >> 16, any | any >> 16);
+        ((all & all >> 8) as u8, (any | any >> 8) as u8)
+    }
+
+    /// Sets the states of all bytes of a range as [`states`](Self::states) reads them.
+    #[allow(clippy::cast_ptr_alignment, reason = "the caller checks the alignment")]
+    pub(crate) fn set_states(&self, address: u64, bytes: u32, value: u8) {
+        assert!(self.contains(address, u64::from(bytes)), "caller checks the range");
+        let at = self.shadow.pointer(address - self.base).cast::<u32>();
+        for index in 0..bytes as usize / 4 {
+            // SAFETY: as for `states`.
+            let cell = unsafe { AtomicU32::from_ptr(at.add(index)) };
+            cell.store(u32::from_ne_bytes([value; 4]), Relaxed);
+        }
     }
 
     /// Replaces a value of 2, 4 or 8 bytes atomically; returns the old one.

@@ -2,7 +2,7 @@
 
 mod arena;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use arena::{Arena, state};
@@ -14,6 +14,9 @@ const GRANULE: u64 = 256;
 
 /// Freed ranges remembered to tell use after free from a wild pointer.
 const REMEMBERED: usize = 1 << 16;
+
+/// Bytes whose states are looked at together.
+const CHUNK: u64 = 4096;
 
 /// What an allocation is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +59,8 @@ pub struct MemoryInfo {
 #[derive(Default)]
 struct Table {
     live: BTreeMap<u64, Allocation>,
+    /// Live allocations that nothing may touch for now.
+    parked: BTreeSet<u64>,
     freed: BTreeMap<u64, u64>,
     freed_order: VecDeque<u64>,
     next: u64,
@@ -111,20 +116,56 @@ impl Memory {
         let address = self
             .place(&mut table, bytes, align)
             .ok_or(MemoryError::OutOfMemory { requested: bytes, free })?;
-        let defined = kind != Kind::Device || !self.track_undefined;
-        let mut bits = state::ALLOCATED;
-        if defined {
-            bits |= state::DEFINED;
-        }
-        if kind == Kind::Constant {
-            bits |= state::CONSTANT;
-        }
-        self.arena.fill_state(address, bytes, bits);
+        self.arena.fill_state(address, bytes, self.fresh(kind));
         table.used += bytes;
         table.serial += 1;
         let serial = table.serial;
         table.live.insert(address, Allocation { address, bytes, kind, serial });
         Ok(address)
+    }
+
+    /// State of bytes that were just allocated.
+    fn fresh(&self, kind: Kind) -> u8 {
+        let mut bits = state::ALLOCATED;
+        if kind != Kind::Device || !self.track_undefined {
+            bits |= state::DEFINED;
+        }
+        if kind == Kind::Constant {
+            bits |= state::CONSTANT;
+        }
+        bits
+    }
+
+    /// Lets every access to an allocation fail as to freed memory while its address stays taken,
+    /// until [`revive`](Self::revive): what a graph's memory is between its allocation nodes.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAllocated`].
+    pub fn park(&self, address: u64) -> Result<(), MemoryError> {
+        self.set_parked(address, true)
+    }
+
+    /// Ends what [`park`](Self::park) did. The contents are undefined again.
+    ///
+    /// # Errors
+    /// [`MemoryError::NotAllocated`].
+    pub fn revive(&self, address: u64) -> Result<(), MemoryError> {
+        self.set_parked(address, false)
+    }
+
+    fn set_parked(&self, address: u64, parked: bool) -> Result<(), MemoryError> {
+        let mut table = self.table();
+        let Some(&Allocation { bytes, kind, .. }) = table.live.get(&address) else {
+            let freed = table.freed.contains_key(&address);
+            return Err(MemoryError::NotAllocated { address, freed });
+        };
+        if parked {
+            table.parked.insert(address);
+        } else {
+            table.parked.remove(&address);
+        }
+        self.arena.fill_state(address, bytes, if parked { 0 } else { self.fresh(kind) });
+        Ok(())
     }
 
     /// A free range: behind everything allocated so far, else the first gap that fits.
@@ -172,6 +213,7 @@ impl Memory {
             let freed = table.freed.contains_key(&address);
             return Err(MemoryError::NotAllocated { address, freed });
         };
+        table.parked.remove(&address);
         self.arena.discard(address, allocation.bytes);
         table.used -= allocation.bytes;
         table.freed.insert(address, allocation.bytes);
@@ -184,15 +226,18 @@ impl Memory {
         Ok(())
     }
 
-    /// The live allocation that holds `address`.
+    /// The live allocation that holds `address`, parked or not.
     pub fn find(&self, address: u64) -> Option<Allocation> {
         let table = self.table();
         let (_, allocation) = table.live.range(..=address).next_back()?;
         (address < allocation.address + allocation.bytes).then_some(*allocation)
     }
 
-    /// Whether `address` lies in an allocation that was freed.
+    /// Whether `address` lies in an allocation that was freed, or is parked.
     pub fn was_freed(&self, address: u64) -> bool {
+        if self.find(address).is_some_and(|found| self.table().parked.contains(&found.address)) {
+            return true;
+        }
         let table = self.table();
         table.freed.range(..=address).next_back().is_some_and(|(&at, &size)| address < at + size)
     }
@@ -211,11 +256,11 @@ impl Memory {
         leaks
     }
 
-    /// Fails unless the range lies in one live allocation.
+    /// Fails unless the range lies in one allocation, which may be parked.
     ///
     /// # Errors
     /// [`MemoryError::OutOfBounds`].
-    pub fn check(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+    pub fn check_reserved(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
         let inside = self
             .find(address)
             .is_some_and(|allocation| bytes <= allocation.address + allocation.bytes - address);
@@ -223,6 +268,18 @@ impl Memory {
             return Ok(());
         }
         Err(MemoryError::OutOfBounds { address, bytes, freed: self.was_freed(address) })
+    }
+
+    /// Fails unless the range lies in one allocation that may be touched.
+    ///
+    /// # Errors
+    /// [`MemoryError::OutOfBounds`].
+    pub fn check(&self, address: u64, bytes: u64) -> Result<(), MemoryError> {
+        self.check_reserved(address, bytes)?;
+        if bytes > 0 && self.was_freed(address) {
+            return Err(MemoryError::OutOfBounds { address, bytes, freed: true });
+        }
+        Ok(())
     }
 
     /// Copies from the device to the host.
@@ -274,7 +331,7 @@ impl Memory {
         if bytes > 0 {
             self.arena.copy(to, from, bytes);
             if self.track_undefined {
-                self.copy_states(to, from, bytes);
+                self.copy_states(to, from, bytes)?;
             }
         }
         Ok(())
@@ -287,21 +344,44 @@ impl Memory {
     /// [`MemoryError::OutOfBounds`].
     pub fn first_undefined(&self, address: u64, bytes: u64) -> Result<Option<u64>, MemoryError> {
         self.check(address, bytes)?;
-        Ok((address..address + bytes).find(|&at| self.arena.state(at) & state::DEFINED == 0))
+        if !self.track_undefined {
+            return Ok(None);
+        }
+        let end = address + bytes;
+        let mut from = address;
+        while from < end {
+            let chunk = (end - from).min(CHUNK) & !3;
+            let whole = from.is_multiple_of(4) && chunk > 0;
+            if whole && self.arena.states(from, chunk as u32).0 & state::DEFINED != 0 {
+                from += chunk;
+                continue;
+            }
+            let last = (from + CHUNK).min(end);
+            let found = (from..last).find(|&at| self.arena.state(at) & state::DEFINED == 0);
+            if found.is_some() {
+                return Ok(found);
+            }
+            from = last;
+        }
+        Ok(None)
     }
 
-    fn copy_states(&self, to: u64, from: u64, bytes: u64) {
+    fn copy_states(&self, to: u64, from: u64, bytes: u64) -> Result<(), MemoryError> {
+        if self.first_undefined(from, bytes)?.is_none() {
+            self.mark_defined(to, bytes);
+            return Ok(());
+        }
         let states: Vec<u8> = (from..from + bytes).map(|at| self.arena.state(at)).collect();
         for (at, state) in (to..).zip(states) {
             self.arena.set_state(at, state & state::DEFINED, state::DEFINED);
         }
+        Ok(())
     }
 
+    /// Marks a part of one allocation, whose bytes are alike otherwise.
     fn mark_defined(&self, address: u64, bytes: u64) {
-        if self.track_undefined {
-            for at in address..address + bytes {
-                self.arena.set_state(at, state::DEFINED, state::DEFINED);
-            }
+        if self.track_undefined && bytes > 0 {
+            self.arena.fill_state(address, bytes, self.arena.state(address) | state::DEFINED);
         }
     }
 }

@@ -105,12 +105,12 @@ pub(crate) fn double(name: &str) -> Option<(LaneFn, Accuracy)> {
     const HIGH: u64 = !0 << 32;
     Some(match name {
         "rcp" => (
-            lane_fn!(u64 = |x: f64| high_half(1.0 / x) & HIGH),
+            lane_fn!(u64 = |x: f64| high_half(1.0 / normal(x)) & HIGH),
             // One unit of the last kept bit.
             Accuracy::RelativeDouble(0.0),
         ),
         "rsqrt" => (
-            lane_fn!(u64 = |x: f64| high_half(1.0 / x.sqrt()) & HIGH),
+            lane_fn!(u64 = |x: f64| high_half(1.0 / normal(x).sqrt()) & HIGH),
             Accuracy::RelativeDouble(0.0),
         ),
         _ => return None,
@@ -118,8 +118,9 @@ pub(crate) fn double(name: &str) -> Option<(LaneFn, Accuracy)> {
 }
 
 fn high_half(value: f64) -> u64 {
-    if value.is_subnormal() {
-        return 0f64.copysign(value).to_bits();
-    }
-    value.to_bits()
+    normal(value).to_bits()
+}
+
+fn normal(value: f64) -> f64 {
+    if value.is_subnormal() { 0f64.copysign(value) } else { value }
 }

@@ -4,7 +4,24 @@
 //! such a value again to a format with at least two bits less gives the correctly rounded result
 //! (S. Boldo and G. Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
 
-use super::format::Rounding;
+use super::format::{Rounding, power_of_two};
+
+/// Below this, the error of an operation may be too small for binary64 itself.
+const SMALL: f64 = power_of_two(-900);
+
+/// Significand in 1..2 with its sign, and exponent of a finite value other than zero.
+fn split(value: f64) -> (f64, i32) {
+    let (value, moved) =
+        if value.is_subnormal() { (value * power_of_two(64), 64) } else { (value, 0) };
+    let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    (scaled(value, -exponent), exponent - moved)
+}
+
+/// A value times a power of two, in steps that do not overflow.
+fn scaled(value: f64, power: i32) -> f64 {
+    let third = power / 3;
+    value * power_of_two(third) * power_of_two(third) * power_of_two(power - 2 * third)
+}
 
 /// A correctly rounded value and the sign of what rounding left out.
 #[derive(Clone, Copy)]
@@ -45,7 +62,7 @@ impl Rounded {
         let up = match rounding {
             Rounding::Up => true,
             Rounding::Down => false,
-            _ => self.value < 0.0,
+            _ => self.value.is_sign_negative(),
         };
         match (up, self.error > 0.0) {
             (true, true) => self.value.next_up(),
@@ -71,7 +88,13 @@ pub(crate) fn multiply(a: f64, b: f64) -> Rounded {
     if value.is_infinite() && a.is_finite() && b.is_finite() {
         return Rounded { value, error: -value };
     }
-    Rounded { value, error: a.mul_add(b, -value) }
+    if value.abs() >= SMALL || !value.is_finite() || a == 0.0 || b == 0.0 {
+        return Rounded { value, error: a.mul_add(b, -value) };
+    }
+    let ((a, first), (b, second)) = (split(a), split(b));
+    let product = a * b;
+    let low = a.mul_add(b, -product);
+    Rounded { value, error: (product - scaled(value, -first - second)) + low }
 }
 
 /// a * b + c (error by S. Boldo and J.-M. Muller, "Exact and approximated error of the FMA", 2011).
@@ -80,21 +103,38 @@ pub(crate) fn multiply_add(a: f64, b: f64, c: f64) -> Rounded {
     if value.is_infinite() && a.is_finite() && b.is_finite() && c.is_finite() {
         return Rounded { value, error: -value };
     }
-    let product = multiply(a, b);
-    let low = add(c, product.error);
-    let high = add(product.value, low.value);
+    let small = (a * b).abs() < SMALL || value.abs() < SMALL;
+    if !small || a == 0.0 || b == 0.0 {
+        return Rounded { value, error: error_of_sum(value, a, b, c) };
+    }
+    // The same with the larger term near one. Of the other, if it is far below every bit of the
+    // larger one, only the sign counts.
+    let ((a, first), (b, second)) = (split(a), split(b));
+    let (product, exponent) = (first + second, if c == 0.0 { i32::MIN } else { split(c).1 });
+    let top = product.max(exponent);
+    let b = scaled(b, (product - top).max(-300));
+    let c = if c == 0.0 { c } else { scaled(split(c).0, (exponent - top).max(-300)) };
+    Rounded { value, error: error_of_sum(scaled(value, -top), a, b, c) }
+}
+
+/// a * b + c less its rounded value.
+fn error_of_sum(value: f64, a: f64, b: f64, c: f64) -> f64 {
+    let product = a * b;
+    let low = add(c, a.mul_add(b, -product));
+    let high = add(product, low.value);
     let middle = (high.value - value) + high.error;
-    Rounded { value, error: middle + low.error }
+    middle + low.error
 }
 
 /// a / b.
 pub(crate) fn divide(a: f64, b: f64) -> Rounded {
     let value = a / b;
-    if !value.is_finite() || !b.is_finite() || value == 0.0 {
+    if !value.is_finite() || !b.is_finite() || a == 0.0 {
         let overflow = value.is_infinite() && a.is_finite() && b != 0.0;
         return Rounded { value, error: if overflow { -value } else { 0.0 } };
     }
-    let rest = (-value).mul_add(b, a);
+    let ((a, first), (b, second)) = (split(a), split(b));
+    let rest = (-scaled(value, second - first)).mul_add(b, a);
     Rounded { value, error: if b > 0.0 { rest } else { -rest } }
 }
 
@@ -104,7 +144,8 @@ pub(crate) fn square_root(a: f64) -> Rounded {
     if !value.is_finite() || value == 0.0 {
         return Rounded { value, error: 0.0 };
     }
-    Rounded { value, error: (-value).mul_add(value, a) }
+    let (a, root) = if a < SMALL { (scaled(a, 600), scaled(value, 300)) } else { (a, value) };
+    Rounded { value, error: (-root).mul_add(root, a) }
 }
 
 /// An integer of at most 64 bits and a sign.

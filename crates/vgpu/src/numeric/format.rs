@@ -148,7 +148,7 @@ impl Format {
 }
 
 /// 2 to a power in -1074..=1023.
-pub(crate) fn power_of_two(power: i32) -> f64 {
+pub(crate) const fn power_of_two(power: i32) -> f64 {
     if power < -1022 {
         f64::from_bits(1 << (power + 1074))
     } else {

@@ -102,7 +102,8 @@ impl FloatInstruction {
         } else if self.saturate && value > 1.0 {
             code = format.encode(1.0, Rounding::NearestEven, false);
         }
-        if self.relu && value < 0.0 {
+        // Also where the result is rounded to -0.
+        if self.relu && exact < 0.0 {
             code = 0;
         }
         code

@@ -48,6 +48,18 @@ pub(crate) struct Access {
     pub(crate) ordering: Ordering,
 }
 
+impl Access {
+    /// What a register holds of loaded bits.
+    #[inline]
+    pub(crate) fn extend(&self, bits: u64) -> u64 {
+        if !self.kind.is_signed() {
+            return bits & self.register_mask;
+        }
+        let shift = 64 - self.kind.bytes() * 8;
+        ((bits << shift) as i64 >> shift) as u64 & self.register_mask
+    }
+}
+
 /// What an atomic operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtomicKind {
@@ -214,7 +226,6 @@ pub(crate) enum Element {
     E5m2,
     S8,
     U8,
-    F64,
 }
 
 impl Element {
@@ -223,7 +234,6 @@ impl Element {
             Self::F16 | Self::Bf16 => 16,
             Self::Tf32 => 32,
             Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 => 8,
-            Self::F64 => 64,
         }
     }
 }
@@ -328,6 +338,10 @@ pub(crate) struct CopyBulk {
 pub(crate) enum FenceKind {
     Block,
     Device,
-    ProxyAsync,
+    /// What ordinary accesses did, for bulk copies: in shared memory, in global memory.
+    Proxy {
+        shared: bool,
+        global: bool,
+    },
     MbarrierInit,
 }

@@ -1,218 +1,112 @@
-//! Conversions.
+//! Conversions: the exact value of the source, rounded to the destination.
 
-use crate::float::{number, rounded};
-use crate::harness::Ty::{self, Bf16, F16, F32, F64, S16, S32, S64, U16, U32, U64};
+use crate::exact::{Finish, Value, decode, encode, flushed, integer};
+use crate::float::mode;
+use crate::harness::Ty::{self, Bf16, F16, F32, F64, Tf32, U16, U32};
 use crate::harness::{Form, check};
-use crate::integer::{value, wrapped};
+use crate::integer::{range, value, wrapped};
+use crate::listed::{Opcode, listed};
 
-const INTEGERS: [Ty; 6] = [U16, S16, U32, S32, U64, S64];
+/// The instructions of this file.
+pub(crate) const NAMES: &[&str] = &["cvt"];
 
-fn range(ty: Ty) -> (i128, i128) {
-    let n = ty.bits();
-    if ty.signed() { (-(1 << (n - 1)), (1 << (n - 1)) - 1) } else { (0, (1 << n) - 1) }
+/// Formats of 8 and 4 bits, with the bits of a code.
+const SMALL: [(&str, u32); 3] = [("e4m3x2", 8), ("e5m2x2", 8), ("e2m1x2", 4)];
+
+/// The mode of rounding to an integer.
+fn integral(opcode: &Opcode) -> Option<char> {
+    let found = opcode.one_of(&["rni", "rzi", "rmi", "rpi"]);
+    found.map(|word| word.chars().nth(1).unwrap())
 }
 
-#[test]
-fn between_integers() {
-    let mut forms = Vec::new();
-    for from in INTEGERS {
-        for to in INTEGERS {
-            forms.push(Form::new(
-                format!("cvt.{}.{}", to.name(), from.name()),
-                to,
-                &[from],
-                move |x| Some(wrapped(to, value(from, x[0]))),
-            ));
-            forms.push(Form::new(
-                format!("cvt.sat.{}.{}", to.name(), from.name()),
-                to,
-                &[from],
-                move |x| {
-                    let (low, high) = range(to);
-                    Some(wrapped(to, value(from, x[0]).clamp(low, high)))
-                },
-            ));
-        }
+fn form(opcode: &Opcode) -> Form {
+    let [to, from] = opcode.types()[..] else { panic!("{}", opcode.text) };
+    let small = |kind: &str| SMALL.into_iter().find(|(name, _)| *name == kind);
+    match (to, from) {
+        ("ue8m0x2", _) | (_, "ue8m0x2") => scales(opcode, to, from),
+        ("f16x2", _) if from != "f32" => from_small(opcode, small(from).unwrap()),
+        ("f16x2" | "bf16x2", _) => pair(opcode, to),
+        ("tf32", _) => tensor(opcode),
+        _ if small(to).is_some() => to_small(opcode, small(to).unwrap(), from),
+        _ => scalar(opcode, Ty::of(to), Ty::of(from)),
     }
-    // Bytes live in wider registers.
-    for (name, signed) in [("u8", false), ("s8", true)] {
-        let byte = move |bits: u64| {
-            let byte = i128::from(bits & 255);
-            if signed && byte > 127 { byte - 256 } else { byte }
+}
+
+/// Bytes live in wider registers.
+fn register(ty: Ty) -> Ty {
+    if ty.bits() == 8 { U32 } else { ty }
+}
+
+fn scalar(opcode: &Opcode, to: Ty, from: Ty) -> Form {
+    let (whole, saturates, flush) = (integral(opcode), opcode.has("sat"), opcode.has("ftz"));
+    let finish = Finish {
+        mode: mode(opcode),
+        flush: flush && to == F32,
+        saturate: saturates,
+        relu: opcode.has("relu"),
+        finite: opcode.has("satfinite"),
+    };
+    let source = move |bits: u64| -> Value {
+        if !from.is_float() {
+            return integer(value(from, bits));
+        }
+        let value = decode(from, bits);
+        if flush && from == F32 { flushed(from, value) } else { value }
+    };
+    Form::new(&opcode.text, register(to), &[register(from)], move |x| {
+        let value = source(x[0]);
+        if to.is_float() {
+            let value = whole.map_or(value.clone(), |mode| value.to_integral(mode));
+            return encode(to, &value, finish);
+        }
+        if !from.is_float() {
+            let limits = range(to);
+            let exact = value.as_integer()?;
+            let kept = if saturates { exact.clamp(limits.0, limits.1) } else { exact };
+            return Some(extended(to, kept));
+        }
+        let Some(exact) = value.to_integral(whole.unwrap_or('z')).as_integer() else {
+            return of_nan(to, from);
         };
-        for to in [U16, S16, U32, S32, S64] {
-            forms.push(Form::new(format!("cvt.{}.{name}", to.name()), to, &[U32], move |x| {
-                Some(wrapped(to, byte(x[0])))
-            }));
-        }
-        forms.push(Form::new(format!("cvt.{name}.u32"), U32, &[U32], move |x| {
-            Some(wrapped(U32, byte(x[0])))
-        }));
-        forms.push(Form::new(format!("cvt.sat.{name}.s32"), U32, &[S32], move |x| {
-            let (low, high) = if signed { (-128, 127) } else { (0, 255) };
-            Some(wrapped(U32, value(S32, x[0]).clamp(low, high)))
-        }));
-    }
-    check(&forms);
+        let (low, high) = range(to);
+        Some(extended(to, exact.clamp(low, high)))
+    })
 }
 
-#[test]
-fn from_floating_point_to_integers() {
-    let mut forms = Vec::new();
-    for from in [F32, F64, F16, Bf16] {
-        for to in INTEGERS {
-            for mode in ["rni", "rzi", "rmi", "rpi"] {
-                forms.push(Form::new(
-                    format!("cvt.{mode}.{}.{}", to.name(), from.name()),
-                    to,
-                    &[from],
-                    move |x| {
-                        let v = number(from, x[0]);
-                        let (low, high) = range(to);
-                        if v.is_nan() {
-                            let zero = from != F64 && to.bits() < 64;
-                            return Some(if zero { 0 } else { 1 << (to.bits() - 1) });
-                        }
-                        if v.abs() >= 2f64.powi(100) {
-                            return Some(wrapped(to, if v > 0.0 { high } else { low }));
-                        }
-                        // Twice the value tells halves from the rest.
-                        let whole = v as i128;
-                        let rest = v - whole as f64;
-                        let up = match mode {
-                            "rpi" => rest > 0.0,
-                            "rni" => rest > 0.5 || (rest == 0.5 && whole % 2 != 0),
-                            _ => false,
-                        };
-                        let down = match mode {
-                            "rmi" => rest < 0.0,
-                            "rni" => rest < -0.5 || (rest == -0.5 && whole % 2 != 0),
-                            _ => false,
-                        };
-                        let integer = whole + i128::from(up) - i128::from(down);
-                        Some(wrapped(to, integer.clamp(low, high)))
-                    },
-                ));
-            }
-        }
-    }
-    check(&forms);
+/// The bits of an integer type in its register.
+fn extended(to: Ty, exact: i128) -> u64 {
+    let inside = value(to, wrapped(to, exact));
+    wrapped(register(to), inside)
 }
 
-#[test]
-fn from_integers_to_floating_point() {
-    let mut forms = Vec::new();
-    for from in INTEGERS {
-        for to in [F32, F64, F16, Bf16] {
-            for mode in ['n', 'z', 'm', 'p'] {
-                if matches!(to, F16 | Bf16) && mode != 'n' {
-                    continue;
-                }
-                forms.push(Form::new(
-                    format!("cvt.r{mode}.{}.{}", to.name(), from.name()),
-                    to,
-                    &[from],
-                    move |x| {
-                        let integer = value(from, x[0]);
-                        let code = rounded(integer, 0, mode, to, 0);
-                        // Beyond the range of binary16 there is only infinity when rounding to nearest.
-                        Some(code)
-                    },
-                ));
-            }
-        }
+/// What a NaN becomes; open for integers of fewer than 32 bits.
+fn of_nan(to: Ty, from: Ty) -> Option<u64> {
+    match (to.bits(), from) {
+        (32, F64) => Some(1 << 31),
+        (32, _) => Some(0),
+        (64, _) => Some(1 << 63),
+        _ => None,
     }
-    check(&forms);
 }
 
-/// A finite binary64 value as a multiple of 2^-s, and s.
-fn exact(v: f64) -> (i128, i32) {
-    let bits = v.to_bits();
-    let exponent = (bits >> 52 & 0x7ff) as i32;
-    let fraction = (bits & ((1 << 52) - 1)) as i128;
-    let (significand, power) =
-        if exponent == 0 { (fraction, -1074) } else { (fraction | 1 << 52, exponent - 1075) };
-    (if v < 0.0 { -significand } else { significand }, -power)
+fn pair(opcode: &Opcode, to: &str) -> Form {
+    let ty = if to == "f16x2" { F16 } else { Bf16 };
+    let (relu, finite) = (opcode.has("relu"), opcode.has("satfinite"));
+    let finish = Finish { mode: mode(opcode), relu, finite, ..Finish::NEAREST };
+    Form::new(&opcode.text, U32, &[F32, F32], move |x| {
+        let [high, low] = [0, 1].map(|i| encode(ty, &decode(F32, x[i]), finish));
+        Some(high? << 16 | low?)
+    })
 }
 
-#[test]
-fn between_floating_point_formats() {
-    let mut forms = Vec::new();
-    let types = [F32, F64, F16, Bf16];
-    for from in types {
-        for to in types {
-            if from == to || (matches!(from, F16) && to == Bf16) || (from == Bf16 && to == F16) {
-                continue;
-            }
-            let widening = to.bits() > from.bits();
-            for mode in ['n', 'z', 'm', 'p'] {
-                if (widening || to == Bf16 || to == F16 || from == Bf16) && mode != 'n' {
-                    continue;
-                }
-                let modifier = if widening { String::new() } else { format!(".r{mode}") };
-                forms.push(Form::new(
-                    format!("cvt{modifier}.{}.{}", to.name(), from.name()),
-                    to,
-                    &[from],
-                    move |x| {
-                        let v = number(from, x[0]);
-                        if v.is_nan() {
-                            return match to {
-                                F64 => None,
-                                F32 => Some(0x7fff_ffff),
-                                _ => Some(0x7fff),
-                            };
-                        }
-                        let sign = u64::from(v.is_sign_negative()) << (to.bits() - 1);
-                        let infinity = rounded(1i128 << 100, -1000, 'n', to, 0);
-                        if v.is_infinite() {
-                            return Some(sign | if to == F64 { 0x7ff0 << 48 } else { infinity });
-                        }
-                        let (integer, scale) = exact(v);
-                        let code = rounded(integer, scale, mode, to, sign);
-                        // Overflow rounds to the largest finite value where infinity is away.
-                        let towards_zero =
-                            mode == 'z' || (mode == 'm' && v > 0.0) || (mode == 'p' && v < 0.0);
-                        Some(if code == sign | infinity && towards_zero { code - 1 } else { code })
-                    },
-                ));
-            }
-        }
-    }
-    let mut form = Form::new("cvt.rna.tf32.f32", U32, &[F32], |x| {
-        let v = number(F32, x[0]);
-        // Half a unit of the tenth fraction bit, added to the magnitude.
-        v.is_finite()
-            .then(|| (x[0] + 0x1000) & !0x1fff)
-            .filter(|&code| code & 0x7f80_0000 != 0x7f80_0000)
-    });
-    form.body = Some("cvt.rna.tf32.f32 %o, %a;\n".to_owned());
-    forms.push(form);
-    for (mode, f) in [
-        ("rni", f32::round_ties_even as fn(f32) -> f32),
-        ("rzi", f32::trunc),
-        ("rmi", f32::floor),
-        ("rpi", f32::ceil),
-    ] {
-        forms.push(Form::new(format!("cvt.{mode}.f32.f32"), F32, &[F32], move |x| {
-            let v = f(f32::from_bits(x[0] as u32));
-            Some(if v.is_nan() { 0x7fff_ffff } else { u64::from(v.to_bits()) })
-        }));
-    }
-    forms.push(Form::new("cvt.sat.f32.f32", F32, &[F32], |x| {
-        let v = f32::from_bits(x[0] as u32);
-        Some(u64::from(
-            (if v > 1.0 {
-                1.0
-            } else if v > 0.0 {
-                v
-            } else {
-                0.0
-            })
-            .to_bits(),
-        ))
-    }));
-    check(&forms);
+fn tensor(opcode: &Opcode) -> Form {
+    let away = opcode.has("rna");
+    let mode = if away { 'a' } else { mode(opcode) };
+    let (relu, finite) = (opcode.has("relu"), opcode.has("satfinite"));
+    let finish = Finish { mode, relu, finite, ..Finish::NEAREST };
+    Form::new(&opcode.text, U32, &[F32], move |x| {
+        encode(Tf32, &decode(F32, x[0]), finish).map(|code| code << 13)
+    })
 }
 
 /// Codes of runs: `tests/data/small_floats.txt` lists, for every 16-bit input in order, the
@@ -229,109 +123,139 @@ fn golden(name: &str) -> Vec<u64> {
     codes
 }
 
-#[test]
-fn small_formats_agree_with_ml_dtypes_on_every_input() {
-    let all: Vec<u64> = (0..65536).collect();
-    let mut forms = Vec::new();
-    for (name, bits) in [("e4m3x2", 8), ("e5m2x2", 8), ("e2m1x2", 4)] {
-        // From binary32: all values with 16 significant leading bits, in the upper half.
-        let table = golden(&format!("{name} from the upper half of f32"));
-        let mut form = Form::new(format!("cvt.rn.satfinite.{name}.f32"), U32, &[U32], move |x| {
-            Some(table[x[0] as usize] << bits)
-        });
-        form.body = Some(if bits == 8 {
-            format!(
-                "shl.b32 %r0, %a, 16; cvt.rn.satfinite.{name}.f32 %h0, %r0, 0f00000000; cvt.u32.u16 %o, %h0;\n"
-            )
-        } else {
-            format!(
-                "{{ .reg .b8 %n; shl.b32 %r0, %a, 16; cvt.rn.satfinite.{name}.f32 %n, %r0, 0f00000000; cvt.u32.u8 %o, %n; }}\n"
-            )
-        });
-        form.edges = Some(all.clone());
-        forms.push(form);
-        if bits == 8 {
-            let table = golden(&format!("{name} from f16"));
-            let mut form =
-                Form::new(format!("cvt.rn.satfinite.{name}.f16x2"), U32, &[U16], move |x| {
-                    Some(table[x[0] as usize] << 8 | table[0x3c00])
-                });
-            form.body = Some(format!(
-                "mov.b16 %h1, 0x3c00; mov.b32 %r0, {{%h1, %a}}; cvt.rn.satfinite.{name}.f16x2 %h0, %r0; cvt.u32.u16 %o, %h0;\n"
-            ));
-            form.edges = Some(all.clone());
-            forms.push(form);
-        }
-        let table = golden(&format!("f16 from {name}"));
-        let mask = (1u64 << bits) - 1;
-        let mut form = Form::new(format!("cvt.rn.f16x2.{name}"), U32, &[U16], move |x| {
-            let [low, high] = [x[0] & mask, x[0] >> bits & mask].map(|code| table[code as usize]);
-            Some(high << 16 | low)
-        });
-        form.body = Some(if bits == 8 {
-            format!("cvt.rn.f16x2.{name} %o, %a;\n")
-        } else {
-            format!(
-                "{{ .reg .b8 %n; cvt.u32.u16 %r0, %a; cvt.u8.u32 %n, %r0; cvt.rn.f16x2.{name} %o, %n; }}\n"
-            )
-        });
-        form.edges = Some(all.clone());
-        forms.push(form);
+/// With `.relu`, negative numbers become zero; what becomes of -0 is open.
+fn clamped(relu: bool, source: &Value, code: u64) -> Option<u64> {
+    let zero = source.order(&integer(0)).is_some_and(std::cmp::Ordering::is_eq);
+    match (relu && *source != Value::Nan && source.is_negative(), zero) {
+        (true, true) => None,
+        (true, false) => Some(0),
+        (false, _) => Some(code),
     }
-    check(&forms);
+}
+
+/// To 8 and 4 bits: every binary16 value, and of binary32 all with 16 significant leading bits.
+fn to_small(opcode: &Opcode, (name, bits): (&'static str, u32), from: &str) -> Form {
+    opcode.ignore(&["rn", "satfinite"]);
+    let (text, relu) = (&opcode.text, opcode.has("relu"));
+    let all: Vec<u64> = (0..65536).collect();
+    if from == "f16x2" {
+        let table = golden(&format!("{name} from f16"));
+        let form = Form::new(text, U32, &[U16], move |x| {
+            let code = clamped(relu, &decode(F16, x[0]), table[x[0] as usize])?;
+            Some(code << 8 | table[0x3c00])
+        });
+        return form.with_edges(&all).with_body(format!(
+            "mov.b16 %h1, 0x3c00; mov.b32 %r0, {{%h1, %a}}; {text} %h0, %r0; cvt.u32.u16 %o, %h0;\n"
+        ));
+    }
+    let table = golden(&format!("{name} from the upper half of f32"));
+    let form = Form::new(text, U32, &[U32], move |x| {
+        let code = clamped(relu, &decode(F32, x[0] << 16), table[x[0] as usize])?;
+        Some(code << bits | table[0x3f80])
+    });
+    // The value goes to the upper half, 1 to the lower.
+    let convert = if bits == 8 {
+        format!("{text} %h0, %r0, 0f3F800000; cvt.u32.u16 %o, %h0;\n")
+    } else {
+        format!("{{ .reg .b8 %n; {text} %n, %r0, 0f3F800000; cvt.u32.u8 %o, %n; }}\n")
+    };
+    form.with_edges(&all).with_body(format!("shl.b32 %r0, %a, 16; {convert}"))
+}
+
+fn from_small(opcode: &Opcode, (name, bits): (&'static str, u32)) -> Form {
+    opcode.ignore(&["rn"]);
+    let (text, relu) = (&opcode.text, opcode.has("relu"));
+    let table = golden(&format!("f16 from {name}"));
+    let mask = (1u64 << bits) - 1;
+    let form = Form::new(text, U32, &[U16], move |x| {
+        let [low, high] = [x[0] & mask, x[0] >> bits & mask].map(|code| {
+            let code = table[code as usize];
+            clamped(relu, &decode(F16, code), code)
+        });
+        Some(high? << 16 | low?)
+    });
+    let body = if bits == 8 {
+        format!("{text} %o, %a;\n")
+    } else {
+        format!("{{ .reg .b8 %n; cvt.u32.u16 %r0, %a; cvt.u8.u32 %n, %r0; {text} %o, %n; }}\n")
+    };
+    form.with_edges(&(0..65536).collect::<Vec<_>>()).with_body(body)
+}
+
+/// The code of a scale: the exponent of a power of two, rounded up or towards zero; 255 is NaN.
+fn scale(up: bool, finite: bool, value: &Value) -> Option<u64> {
+    if *value == Value::Nan {
+        return Some(255);
+    }
+    let magnitude = value.clone().magnitude();
+    if matches!(value, Value::Infinity(_)) {
+        return finite.then_some(254);
+    }
+    let power = |code: u64| power_of_two(code).over(power_of_two(127));
+    let fits = |code: &u64| {
+        let order = power(*code).order_exact(&magnitude);
+        if up { order.is_ge() } else { order.is_le() }
+    };
+    let mut codes = 0..255;
+    let code = if up { codes.find(fits) } else { codes.rev().find(fits) };
+    match code {
+        Some(code) => Some(code),
+        // Too small for the least power: that one.
+        None if !up => Some(0),
+        // Too large for the greatest.
+        None => finite.then_some(254),
+    }
+}
+
+fn power_of_two(exponent: u64) -> Value {
+    let half = integer(1i128 << (exponent / 2));
+    half.clone().times(half).times(integer(1i128 << (exponent % 2)))
+}
+
+fn scales(opcode: &Opcode, to: &str, from: &str) -> Form {
+    let text = &opcode.text;
+    if to == "bf16x2" {
+        opcode.ignore(&["rn"]);
+        return Form::new(text, U32, &[U16], |x| {
+            let value = |code: u64| {
+                if code == 255 {
+                    return Value::Nan;
+                }
+                // 2^(code - 127) as a quotient of powers.
+                power_of_two(code).over(power_of_two(127))
+            };
+            let [low, high] =
+                [x[0] & 255, x[0] >> 8].map(|code| encode(Bf16, &value(code), Finish::NEAREST));
+            Some(high? << 16 | low?)
+        });
+    }
+    let (up, finite) = (opcode.has("rp"), opcode.has("satfinite"));
+    opcode.ignore(&["rz"]);
+    if from == "bf16x2" {
+        let form = Form::new(text, U32, &[Bf16, Bf16], move |x| {
+            let [low, high] = [0, 1].map(|i| scale(up, finite, &decode(Bf16, x[i])));
+            Some(high? << 8 | low?)
+        });
+        return form.with_body(format!(
+            "mov.b32 %r0, {{%a, %b}}; {text} %h0, %r0; cvt.u32.u16 %o, %h0;\n"
+        ));
+    }
+    let form = Form::new(text, U32, &[F32, F32], move |x| {
+        let [high, low] = [0, 1].map(|i| scale(up, finite, &decode(F32, x[i])));
+        Some(high? << 8 | low?)
+    });
+    form.with_body(format!("{text} %h0, %a, %b; cvt.u32.u16 %o, %h0;\n"))
 }
 
 #[test]
-fn packed_pairs_keep_their_order() {
-    let mut forms = Vec::new();
-    for (name, ty) in [("f16x2", F16), ("bf16x2", Bf16)] {
-        let mut form = Form::new(format!("cvt.rn.{name}.f32"), U32, &[F32, F32], move |x| {
-            let code = |bits: u64| {
-                let v = number(F32, bits);
-                if v.is_nan() {
-                    return 0x7fff;
-                }
-                let sign = u64::from(v.is_sign_negative()) << 15;
-                let infinity = if ty == F16 { 0x7c00 } else { 0x7f80 };
-                if v.is_infinite() {
-                    return sign | infinity;
-                }
-                let (integer, scale) = exact(v);
-                rounded(integer, scale, 'n', ty, sign)
-            };
-            Some(code(x[0]) << 16 | code(x[1]))
-        });
-        form.body = Some(format!("cvt.rn.{name}.f32 %o, %a, %b;\n"));
-        forms.push(form);
-    }
-    // Scales: a power of two rounded up or towards zero; the code is its exponent.
-    for (mode, up) in [("rz", false), ("rp", true)] {
-        let mut form =
-            Form::new(format!("cvt.{mode}.satfinite.ue8m0x2.f32"), U32, &[F32], move |x| {
-                let v = number(F32, x[0]).abs();
-                if v.is_nan() {
-                    return Some(255);
-                }
-                let fits = |code: i32| {
-                    if up { 2f64.powi(code - 127) >= v } else { 2f64.powi(code - 127) <= v }
-                };
-                let mut codes = 0..255;
-                let code =
-                    if up { codes.find(|&c| fits(c)) } else { codes.rev().find(|&c| fits(c)) };
-                Some(code.unwrap_or(if up { 254 } else { 0 }) as u64)
-            });
-        form.body = Some(format!(
-            "cvt.{mode}.satfinite.ue8m0x2.f32 %h0, 0f00000000, %a; cvt.u32.u16 %o, %h0; and.b32 %o, %o, 255;\n"
-        ));
-        forms.push(form);
-    }
-    let mut form = Form::new("cvt.rn.bf16x2.ue8m0x2", U32, &[U16], |x| {
-        let decode = |code: u64| {
-            if code == 255 { 0x7fff } else { rounded(1, 127 - code as i32, 'n', Bf16, 0) }
-        };
-        Some(decode(x[0] >> 8) << 16 | decode(x[0] & 255))
-    });
-    form.body = Some("cvt.rn.bf16x2.ue8m0x2 %o, %a;\n".to_owned());
-    forms.push(form);
+fn every_form_of_conversion() {
+    let forms: Vec<Form> = listed(NAMES)
+        .into_iter()
+        .map(|opcode| {
+            let form = form(&opcode);
+            opcode.assert_all_seen();
+            form
+        })
+        .collect();
     check(&forms);
 }

@@ -1,9 +1,17 @@
 //! Integer arithmetic over mathematical integers, reduced to the type at the end.
 
-use crate::harness::Ty::{self, F32, F64, S16, S32, S64, U16, U32, U64};
+use crate::harness::Ty::{self, S32, U16, U32, U64};
 use crate::harness::{Form, check};
+use crate::listed::{Opcode, listed};
 
-const TYPES: [Ty; 6] = [U16, S16, U32, S32, U64, S64];
+/// The instructions of this file.
+pub(crate) const NAMES: &[&str] = &[
+    "add", "sub", "mul", "mad", "mul24", "mad24", "sad", "div", "rem", "abs", "neg", "min", "max",
+    "dp4a", "dp2a",
+];
+
+/// Chains that carry, which have tests of their own.
+pub(crate) const CARRIES: &[&str] = &["addc", "subc", "madc"];
 
 /// The integer that the bits of a type mean.
 pub(crate) fn value(ty: Ty, bits: u64) -> i128 {
@@ -17,88 +25,196 @@ pub(crate) fn wrapped(ty: Ty, integer: i128) -> u64 {
     integer.rem_euclid(1 << ty.bits()) as u64
 }
 
-fn two(name: &str, ty: Ty, f: fn(i128, i128) -> Option<i128>) -> Form {
-    Form::new(format!("{name}.{}", ty.name()), ty, &[ty, ty], move |x| {
-        f(value(ty, x[0]), value(ty, x[1])).map(|result| wrapped(ty, result))
+/// Smallest and largest value of a type.
+pub(crate) fn range(ty: Ty) -> (i128, i128) {
+    let n = ty.bits();
+    if ty.signed() { (-(1 << (n - 1)), (1 << (n - 1)) - 1) } else { (0, (1 << n) - 1) }
+}
+
+/// Whether an opcode computes with integers.
+fn is_integer(opcode: &Opcode) -> bool {
+    let kind = opcode.last_type();
+    !kind.contains('f') && !opcode.has("cc")
+}
+
+/// The upper half of a product: of 64-bit unsigned values it needs 128 bits without sign.
+fn high(ty: Ty, a: i128, b: i128) -> i128 {
+    if ty == U64 { ((a as u128 * b as u128) >> 64) as i128 } else { (a * b) >> ty.bits() }
+}
+
+/// The low 24 bits as a number.
+fn low24(ty: Ty, bits: i128) -> i128 {
+    let part = bits & 0xff_ffff;
+    if ty.signed() && part >= 1 << 23 { part - (1 << 24) } else { part }
+}
+
+type Function = Box<dyn Fn(i128, i128, i128) -> Option<i128>>;
+
+/// What an instruction of one type computes, and how many sources it has.
+fn function(opcode: &Opcode, ty: Ty) -> (Function, usize) {
+    let limits = range(ty);
+    let part = opcode.one_of(&["lo", "hi", "wide"]);
+    let (saturates, relu) = (opcode.has("sat"), opcode.has("relu"));
+    let limit = move |v: i128| if saturates { v.clamp(limits.0, limits.1) } else { v };
+    let floor = move |v: i128| if relu { v.max(0) } else { v };
+    let product = move |a: i128, b: i128| match part {
+        Some("hi") => high(ty, a, b),
+        _ => a.wrapping_mul(b),
+    };
+    match opcode.name() {
+        "add" => (Box::new(move |a, b, _| Some(limit(a + b))), 2),
+        "sub" => (Box::new(move |a, b, _| Some(limit(a - b))), 2),
+        "mul" => (Box::new(move |a, b, _| Some(product(a, b))), 2),
+        "mad" => (Box::new(move |a, b, c| Some(product(a, b).wrapping_add(c))), 3),
+        "mul24" if part == Some("hi") => {
+            (Box::new(move |a, b, _| Some((low24(ty, a) * low24(ty, b)) >> 16)), 2)
+        }
+        "mul24" => (Box::new(move |a, b, _| Some(low24(ty, a) * low24(ty, b))), 2),
+        "mad24" => (Box::new(move |a, b, c| Some(low24(ty, a) * low24(ty, b) + c)), 3),
+        "sad" => (Box::new(|a, b, c| Some((a - b).abs() + c)), 3),
+        "div" => (Box::new(|a, b, _| (b != 0).then(|| a / b)), 2),
+        "rem" => (Box::new(|a, b, _| (b != 0).then(|| a - a / b * b)), 2),
+        "abs" => (Box::new(|a, _, _| Some(a.abs())), 1),
+        "neg" => (Box::new(|a, _, _| Some(-a)), 1),
+        "min" => (Box::new(move |a, b, _| Some(floor(if a < b { a } else { b }))), 2),
+        "max" => (Box::new(move |a, b, _| Some(floor(if a > b { a } else { b }))), 2),
+        name => panic!("no reference for {name}"),
+    }
+}
+
+fn form(opcode: &Opcode) -> Form {
+    if opcode.name().starts_with("dp") {
+        return dot_product(opcode);
+    }
+    let kind = opcode.last_type();
+    if let Some(half) = kind.strip_suffix("x2") {
+        return pair(opcode, Ty::of(half));
+    }
+    let ty = Ty::of(kind);
+    let (f, sources) = function(opcode, ty);
+    let wide = opcode.has("wide");
+    let double = match ty {
+        _ if !wide => ty,
+        Ty::U16 => Ty::U32,
+        Ty::S16 => Ty::S32,
+        Ty::U32 => Ty::U64,
+        _ => Ty::S64,
+    };
+    let kinds = [ty, ty, double];
+    Form::new(&opcode.text, double, &kinds[..sources], move |x| {
+        let of = |i: usize| x.get(i).map_or(0, |&bits| value(kinds[i], bits));
+        f(of(0), of(1), of(2)).map(|result| wrapped(double, result))
+    })
+}
+
+/// Both halves at once.
+fn pair(opcode: &Opcode, half: Ty) -> Form {
+    let (f, sources) = function(opcode, half);
+    assert_eq!(sources, 2, "{}", opcode.text);
+    Form::new(&opcode.text, U32, &[U32, U32], move |x| {
+        let part = |word: u64, i: u32| value(half, word >> (16 * i));
+        let low = wrapped(half, f(part(x[0], 0), part(x[1], 0), 0)?);
+        let high = wrapped(half, f(part(x[0], 1), part(x[1], 1), 0)?);
+        Some(high << 16 | low)
+    })
+}
+
+fn dot_product(opcode: &Opcode) -> Form {
+    let [a, b] = opcode.types()[..] else { panic!("{}", opcode.text) };
+    let (a, b) = (Ty::of(a), Ty::of(b));
+    let part = |ty: Ty, word: u64, i: u32, width: u32| {
+        let bits = i128::from(word >> (i * width) & ((1 << width) - 1));
+        if ty == S32 && bits >= 1 << (width - 1) { bits - (1 << width) } else { bits }
+    };
+    let count = if opcode.name() == "dp4a" { 4 } else { 2 };
+    let first = if opcode.one_of(&["lo", "hi"]) == Some("hi") { 2 } else { 0 };
+    Form::new(&opcode.text, U32, &[U32, U32, U32], move |x| {
+        let width = 32 / count;
+        let sum: i128 =
+            (0..count).map(|i| part(a, x[0], i, width) * part(b, x[1], i + first, 8)).sum();
+        Some(wrapped(U32, sum + i128::from(x[2])))
     })
 }
 
 #[test]
-fn sums_products_and_quotients() {
-    let mut forms = Vec::new();
-    for ty in TYPES {
-        forms.push(two("add", ty, |a, b| Some(a + b)));
-        forms.push(two("sub", ty, |a, b| Some(a - b)));
-        forms.push(two("mul.lo", ty, |a, b| Some(a.wrapping_mul(b))));
-        forms.push(two("min", ty, |a, b| Some(if a < b { a } else { b })));
-        forms.push(two("max", ty, |a, b| Some(if a > b { a } else { b })));
-        forms.push(two("div", ty, |a, b| (b != 0).then(|| a / b)));
-        forms.push(two("rem", ty, |a, b| (b != 0).then(|| a - a / b * b)));
-        let name = ty.name();
-        forms.push(Form::new(format!("mul.hi.{name}"), ty, &[ty, ty], move |x| {
-            // Of 64-bit unsigned values the product needs 128 bits without sign.
-            let (a, b) = (value(ty, x[0]), value(ty, x[1]));
-            let high = if ty == U64 {
-                ((a as u128 * b as u128) >> 64) as i128
-            } else {
-                (a * b) >> ty.bits()
+fn every_form_of_integer_arithmetic() {
+    let opcodes = listed(NAMES).into_iter().filter(is_integer);
+    let forms: Vec<Form> = opcodes
+        .map(|opcode| {
+            let form = form(&opcode);
+            opcode.assert_all_seen();
+            form
+        })
+        .collect();
+    check(&forms);
+}
+
+/// A form that reads the flag, sets it, or both, between others that make and read it: the sum,
+/// difference or product with the flag, and the flag behind it.
+fn carry(opcode: &Opcode) -> Form {
+    let ty = Ty::of(opcode.last_type());
+    let (name, sets) = (opcode.name().to_owned(), opcode.has("cc"));
+    let reads = name.ends_with('c');
+    let part = opcode.one_of(&["lo", "hi"]);
+    let subtracts = name.starts_with("sub");
+    let product = name.starts_with("mad");
+    // Before it, the flag is set where the last operand is odd; behind it, its state becomes the
+    // result's top bit, in which the difference to the other half shows.
+    let n = ty.bits();
+    let operands = if product { "%a, %b, %c" } else { "%a, %b" };
+    let unsigned = if n == 32 { U32 } else { U64 };
+    let last = if product { "%c" } else { "%b" };
+    let text = format!(
+        "and.b{n} %x, {last}, 1; sub.u{n} %x, 0, %x; add.cc.u{n} %x, %x, 1;\n\
+         {} %y, {operands};\naddc.u32 %flag, 0, 0;\n",
+        opcode.text
+    );
+    let fold = if n == 32 {
+        "cvt.u64.u32 %d0, %y; cvt.u64.u32 %d1, %flag; shl.b64 %d1, %d1, 40; or.b64 %o, %d0, %d1;\n"
+    } else {
+        "cvt.u64.u32 %d1, %flag; xor.b64 %o, %y, %d1;\n"
+    };
+    let body = format!("{{ .reg .b{n} %x, %y; .reg .b32 %flag;\n{text}{fold}}}\n");
+    let sources = if product { vec![ty; 3] } else { vec![ty; 2] };
+    let form = Form::new(&opcode.text, U64, &sources, move |x| {
+        let odd = x[x.len() - 1] & 1 == 1;
+        let of = |i: usize| value(if product { ty } else { unsigned }, x[i]);
+        let before = i128::from(reads && odd);
+        let modulus = 1i128 << n;
+        let (exact, borrows) = if product {
+            let factor = match part {
+                Some("hi") => high(ty, of(0), of(1)),
+                _ => of(0).wrapping_mul(of(1)),
             };
-            Some(wrapped(ty, high))
-        }));
-        forms.push(Form::new(format!("mad.lo.{name}"), ty, &[ty, ty, ty], move |x| {
-            let [a, b, c] = [0, 1, 2].map(|i| value(ty, x[i]));
-            Some(wrapped(ty, a.wrapping_mul(b).wrapping_add(c)))
-        }));
-        forms.push(Form::new(format!("mad.hi.{name}"), ty, &[ty, ty, ty], move |x| {
-            let [a, b, c] = [0, 1, 2].map(|i| value(ty, x[i]));
-            let high = if ty == U64 {
-                ((a as u128 * b as u128) >> 64) as i128
-            } else {
-                (a * b) >> ty.bits()
-            };
-            Some(wrapped(ty, high + c))
-        }));
-        if ty.signed() {
-            forms.push(Form::new(format!("neg.{name}"), ty, &[ty], move |x| {
-                Some(wrapped(ty, -value(ty, x[0])))
-            }));
-            forms.push(Form::new(format!("abs.{name}"), ty, &[ty], move |x| {
-                Some(wrapped(ty, value(ty, x[0]).abs()))
-            }));
-        }
-    }
-    for (ty, double) in [(U16, U32), (S16, S32), (U32, U64), (S32, S64)] {
-        forms.push(Form::new(format!("mul.wide.{}", ty.name()), double, &[ty, ty], move |x| {
-            Some(wrapped(double, value(ty, x[0]) * value(ty, x[1])))
-        }));
-        forms.push(Form::new(
-            format!("mad.wide.{}", ty.name()),
-            double,
-            &[ty, ty, double],
-            move |x| Some(wrapped(double, value(ty, x[0]) * value(ty, x[1]) + value(double, x[2]))),
-        ));
-    }
-    let limit = |x: i128| x.clamp(i128::from(i32::MIN), i128::from(i32::MAX));
-    for (name, sign) in [("add.sat.s32", 1), ("sub.sat.s32", -1)] {
-        forms.push(Form::new(name, S32, &[S32, S32], move |x| {
-            Some(wrapped(S32, limit(value(S32, x[0]) + sign * value(S32, x[1]))))
-        }));
-    }
-    for ty in [U32, S32] {
-        forms.push(Form::new(format!("sad.{}", ty.name()), ty, &[ty, ty, U32], move |x| {
-            Some(wrapped(ty, (value(ty, x[0]) - value(ty, x[1])).abs() + value(U32, x[2])))
-        }));
-        let low = move |bits: u64| {
-            let part = i128::from(bits & 0xff_ffff);
-            if ty.signed() && part >= 1 << 23 { part - (1 << 24) } else { part }
+            // The addends as words, as an adder sees them.
+            let sum = wrapped(unsigned, factor) as i128 + x[2] as i128 + before;
+            (sum, sum >= modulus)
+        } else if subtracts {
+            // The flag is that of a borrow.
+            let difference = of(0) - of(1) - before;
+            (difference, difference < 0)
+        } else {
+            let sum = of(0) + of(1) + before;
+            (sum, sum >= modulus)
         };
-        forms.push(Form::new(format!("mul24.lo.{}", ty.name()), ty, &[ty, ty], move |x| {
-            Some(wrapped(ty, low(x[0]) * low(x[1])))
-        }));
-        forms.push(Form::new(format!("mad24.lo.{}", ty.name()), ty, &[ty, ty, ty], move |x| {
-            Some(wrapped(ty, low(x[0]) * low(x[1]) + value(ty, x[2])))
-        }));
-    }
+        let flag = if sets { borrows } else { odd };
+        let result = wrapped(unsigned, exact);
+        Some(if n == 32 { result | u64::from(flag) << 40 } else { result ^ u64::from(flag) })
+    });
+    form.with_body(body)
+}
+
+#[test]
+fn every_form_that_carries() {
+    let opcodes = listed(NAMES).into_iter().filter(|opcode| opcode.has("cc"));
+    let forms: Vec<Form> = opcodes
+        .chain(listed(CARRIES))
+        .map(|opcode| {
+            let form = carry(&opcode);
+            opcode.assert_all_seen();
+            form
+        })
+        .collect();
     check(&forms);
 }
 
@@ -108,146 +224,33 @@ fn carries_run_through_chains() {
     // 64-bit sums by halves of 32 bits, and the last carry as a bit.
     let halves = "mov.b64 {%r0, %r1}, %a; mov.b64 {%r2, %r3}, %b;\n";
     for (first, second, sign) in [("add.cc", "addc", 1), ("sub.cc", "subc", -1)] {
-        let mut form = Form::new(format!("{first} {second}"), U64, &[U64, U64], move |x| {
+        let form = Form::new(format!("{first} {second}"), U64, &[U64, U64], move |x| {
             Some(wrapped(U64, value(U64, x[0]) + sign * value(U64, x[1])))
         });
-        form.body = Some(format!(
+        forms.push(form.with_body(format!(
             "{halves}{first}.u32 %r4, %r0, %r2; {second}.u32 %r5, %r1, %r3; mov.b64 %o, {{%r4, %r5}};\n"
-        ));
-        forms.push(form);
-        let mut form = Form::new(format!("{first} flag"), U32, &[U64, U64], move |x| {
-            let exact = value(U64, x[0]) + sign * value(U64, x[1]);
-            Some(wrapped(U32, if (0..1 << 64).contains(&exact) { 0 } else { sign }))
-        });
-        form.body = Some(format!("{first}.u64 %d0, %a, %b; {second}.u32 %o, 0, 0;\n"));
-        forms.push(form);
+        )));
     }
     // The high word of a product of 64 bits by words, as compilers build it.
-    let mut form = Form::new("mad.cc madc", U64, &[U64, U64], |x| {
+    let form = Form::new("mad.cc madc", U64, &[U64, U64], |x| {
         Some(((u128::from(x[0]) * u128::from(x[1])) >> 64) as u64)
     });
-    form.body = Some(format!(
-        "{halves}.reg .b32 %m0, %m1, %m2, %m3;\n\
+    forms.push(form.with_body(format!(
+        "{halves}{{ .reg .b32 %m0, %m1, %m2, %m3;\n\
          mul.hi.u32 %m0, %r0, %r2;\n\
          mad.lo.cc.u32 %m0, %r0, %r3, %m0; madc.hi.u32 %m1, %r0, %r3, 0;\n\
          mad.lo.cc.u32 %m0, %r1, %r2, %m0; madc.hi.cc.u32 %m1, %r1, %r2, %m1; addc.u32 %m2, 0, 0;\n\
          mad.lo.cc.u32 %m1, %r1, %r3, %m1; madc.hi.u32 %m2, %r1, %r3, %m2;\n\
-         mov.b64 %o, {{%m1, %m2}};\n"
-    ));
-    forms.push(form);
+         mov.b64 %o, {{%m1, %m2}}; }}\n"
+    )));
     check(&forms);
 }
 
 #[test]
-fn comparisons_and_selections() {
-    type Order = fn(std::cmp::Ordering) -> bool;
-    let orders: [(&str, Order); 6] = [
-        ("eq", |o| o.is_eq()),
-        ("ne", |o| o.is_ne()),
-        ("lt", |o| o.is_lt()),
-        ("le", |o| o.is_le()),
-        ("gt", |o| o.is_gt()),
-        ("ge", |o| o.is_ge()),
-    ];
-    let mut forms = Vec::new();
-    for ty in TYPES {
-        for (name, holds) in orders {
-            let mut form =
-                Form::new(format!("setp.{name}.{}", ty.name()), U32, &[ty, ty], move |x| {
-                    let order = value(ty, x[0]).cmp(&value(ty, x[1]));
-                    Some(if holds(order) { 1 } else { 2 })
-                });
-            form.body = Some(format!(
-                "setp.{name}.{} %p|%q, %a, %b; selp.u32 %o, 1, 0, %p; selp.u32 %t, 2, 0, %q; add.u32 %o, %o, %t;\n",
-                ty.name()
-            ));
-            forms.push(form);
-        }
-    }
-    for (alias, name) in [("lo", "lt"), ("ls", "le"), ("hi", "gt"), ("hs", "ge")] {
-        let holds = orders.iter().find(|order| order.0 == name).unwrap().1;
-        let mut form = Form::new(format!("setp.{alias}.u32"), U32, &[U32, U32], move |x| {
-            Some(u64::from(holds(x[0].cmp(&x[1]))))
-        });
-        form.body = Some(format!("setp.{alias}.u32 %p, %a, %b; selp.u32 %o, 1, 0, %p;\n"));
-        forms.push(form);
-        let mut form = Form::new(format!("set.{alias}.u32.u32"), U32, &[U32, U32], move |x| {
-            Some(if holds(x[0].cmp(&x[1])) { 0xffff_ffff } else { 0 })
-        });
-        form.body = Some(format!("set.{alias}.u32.u32 %o, %a, %b;\n"));
-        forms.push(form);
-    }
-    for (logic, f) in [
-        ("and", (|a, b| a && b) as fn(bool, bool) -> bool),
-        ("or", |a, b| a || b),
-        ("xor", |a, b| a != b),
-    ] {
-        for negated in [false, true] {
-            let mut form = Form::new(format!("setp.lt.{logic}.s32"), U32, &[S32, S32], move |x| {
-                let (a, b) = (value(S32, x[0]), value(S32, x[1]));
-                let other = (a == 0) != negated;
-                Some(u64::from(f(a < b, other)) + 2 * u64::from(f(a >= b, other)))
-            });
-            let bang = if negated { "!" } else { "" };
-            form.body = Some(format!(
-                ".reg .pred %z; setp.eq.s32 %z, %a, 0; setp.lt.{logic}.s32 %p|%q, %a, %b, {bang}%z;\n\
-                 selp.u32 %o, 1, 0, %p; selp.u32 %t, 2, 0, %q; add.u32 %o, %o, %t;\n"
-            ));
-            forms.push(form);
-        }
-    }
-    forms.push(Form::new("slct.u32.s32", U32, &[U32, U32, S32], |x| {
-        Some(if value(S32, x[2]) >= 0 { x[0] } else { x[1] })
-    }));
-    forms.push(Form::new("slct.u64.s32", U64, &[U64, U64, S32], |x| {
-        Some(if value(S32, x[2]) >= 0 { x[0] } else { x[1] })
-    }));
-    forms.push(Form::new("slct.u32.f32", U32, &[U32, U32, F32], |x| {
-        Some(if f32::from_bits(x[2] as u32) >= 0.0 { x[0] } else { x[1] })
-    }));
-    check(&forms);
-}
-
-#[test]
-fn float_comparisons() {
-    type Test = fn(Option<std::cmp::Ordering>) -> bool;
-    let tests: [(&str, Test); 14] = [
-        ("eq", |o| o.is_some_and(|o| o.is_eq())),
-        ("ne", |o| o.is_some_and(|o| o.is_ne())),
-        ("lt", |o| o.is_some_and(|o| o.is_lt())),
-        ("le", |o| o.is_some_and(|o| o.is_le())),
-        ("gt", |o| o.is_some_and(|o| o.is_gt())),
-        ("ge", |o| o.is_some_and(|o| o.is_ge())),
-        ("equ", |o| o.is_none_or(|o| o.is_eq())),
-        ("neu", |o| o.is_none_or(|o| o.is_ne())),
-        ("ltu", |o| o.is_none_or(|o| o.is_lt())),
-        ("leu", |o| o.is_none_or(|o| o.is_le())),
-        ("gtu", |o| o.is_none_or(|o| o.is_gt())),
-        ("geu", |o| o.is_none_or(|o| o.is_ge())),
-        ("num", |o| o.is_some()),
-        ("nan", |o| o.is_none()),
-    ];
-    let mut forms = Vec::new();
-    for ty in [F32, F64, Ty::F16, Ty::Bf16] {
-        for (name, holds) in tests {
-            let mut form =
-                Form::new(format!("setp.{name}.{}", ty.name()), U32, &[ty, ty], move |x| {
-                    let [a, b] = [0, 1].map(|i| crate::float::number(ty, x[i]));
-                    Some(u64::from(holds(a.partial_cmp(&b))))
-                });
-            form.body =
-                Some(format!("setp.{name}.{} %p, %a, %b; selp.u32 %o, 1, 0, %p;\n", ty.name()));
-            forms.push(form);
-        }
-    }
-    // `set` yields 1.0 or all ones.
-    for (result, one) in [("u32", 0xffff_ffff), ("f32", 0x3f80_0000)] {
-        let mut form = Form::new(format!("set.gt.{result}.f32"), U32, &[F32, F32], move |x| {
-            let [a, b] = [0, 1].map(|i| f32::from_bits(x[i] as u32));
-            Some(if a > b { one } else { 0 })
-        });
-        form.body = Some(format!("set.gt.{result}.f32 %o, %a, %b;\n"));
-        forms.push(form);
-    }
-    check(&forms);
+fn sixteen_bits_are_taken_from_registers_that_hold_more() {
+    // The upper half of a 32-bit register does not leak into 16-bit arithmetic.
+    let form = Form::new("add.u16", U16, &[U32, U32], |x| {
+        Some(wrapped(U16, value(U16, x[0]) + value(U16, x[1])))
+    });
+    check(&[form.with_body("cvt.u16.u32 %h0, %a; cvt.u16.u32 %h1, %b; add.u16 %o, %h0, %h1;\n")]);
 }

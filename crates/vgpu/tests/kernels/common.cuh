@@ -4,7 +4,8 @@
 #include <cstdint>
 
 // Each kernel is a template over the number of its seeded fault; 0 is the correct one.
-#define FOR_EACH_MUTANT_6(M) M(0) M(1) M(2) M(3) M(4) M(5)
+#define FOR_EACH_MUTANT_5(M) M(0) M(1) M(2) M(3) M(4)
+#define FOR_EACH_MUTANT_6(M) FOR_EACH_MUTANT_5(M) M(5)
 
 __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));

@@ -112,8 +112,13 @@ pub(crate) fn product(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) -
     })
 }
 
-pub(crate) fn pipeline(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) -> Outcome {
-    let (blocks, chunks) = (2usize, 5usize);
+pub(crate) fn pipeline(gpu: &Gpu, module: &LoadedModule, kernel: &str, host: Host) -> Outcome {
+    doubled(gpu, module, kernel, host, 5)
+}
+
+/// Doubles numbers in two blocks, by chunks of 256.
+fn doubled(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host, chunks: usize) -> Outcome {
+    let blocks = 2usize;
     let x: Vec<f32> = (0..blocks * chunks * 256).map(number).collect();
     let y = room::<f32>(gpu, x.len());
     let buffer = params(&[upload(gpu, &x), y], &[chunks as i32]);
@@ -121,6 +126,53 @@ pub(crate) fn pipeline(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) 
     let fault = run(gpu, module, kernel, &launch, &buffer);
     judged(gpu, (y, 4 * x.len()), fault, || {
         download::<f32>(gpu, y, x.len()).iter().zip(&x).all(|(&y, &x)| y == 2.0 * x)
+    })
+}
+
+pub(crate) fn gemm(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) -> Outcome {
+    let (m, n, k) = (70usize, 136usize, 160usize);
+    let value = |i: usize| ((i * 29 + 7) % 5) as f32 - 2.0;
+    let narrow = |v: &f32| half::bf16::from_f32(*v).to_bits();
+    let a: Vec<f32> = (0..m * k).map(value).collect();
+    let b: Vec<f32> = (0..n * k).map(|i| value(i + 3)).collect();
+    let c = room::<u16>(gpu, m * n);
+    let pointers = [
+        upload(gpu, &a.iter().map(narrow).collect::<Vec<_>>()),
+        upload(gpu, &b.iter().map(narrow).collect::<Vec<_>>()),
+        c,
+    ];
+    let launch =
+        Launch { dynamic_shared_bytes: 3 * 2 * 64 * 32 * 2, ..Launch::new([3, 2, 1], [128, 1, 1]) };
+    let sizes = [m as i32, n as i32, k as i32];
+    let fault = run(gpu, module, kernel, &launch, &params(&pointers, &sizes));
+    judged(gpu, (c, 2 * m * n), fault, || {
+        let c = download::<u16>(gpu, c, m * n);
+        // Sums of small whole numbers are exact, so that only the last rounding is left.
+        (0..m * n).all(|i| {
+            let (row, column) = (i / n, i % n);
+            let sum = (0..k).map(|j| a[row * k + j] * b[column * k + j]).sum::<f32>();
+            c[i] == narrow(&sum)
+        })
+    })
+}
+
+pub(crate) fn refill(gpu: &Gpu, module: &LoadedModule, kernel: &str, host: Host) -> Outcome {
+    doubled(gpu, module, kernel, host, 3)
+}
+
+/// Doubles numbers by four blocks, by way of parts that the last of them adds up.
+pub(crate) fn relay(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) -> Outcome {
+    let x: Vec<f32> = (0..256).map(number).collect();
+    let y = room::<f32>(gpu, 256);
+    let sums = room::<f32>(gpu, 64);
+    let parts = room::<f32>(gpu, 256);
+    let pointers = [upload(gpu, &x), parts, upload(gpu, &[0u32]), y, sums];
+    let launch = Launch::new([4, 1, 1], [64, 1, 1]);
+    let fault = run(gpu, module, kernel, &launch, &params(&pointers, &[]));
+    judged(gpu, (sums, 256), fault, || {
+        let sum = |i: usize| (0..4).map(|part| 2.0 * x[64 * part + i]).sum::<f32>();
+        download::<f32>(gpu, y, 256).iter().zip(&x).all(|(y, x)| *y == 2.0 * x + 1.0)
+            && download::<f32>(gpu, sums, 64).into_iter().eq((0..64).map(sum))
     })
 }
 
@@ -197,13 +249,18 @@ pub(crate) fn rows(gpu: &Gpu, module: &LoadedModule, kernel: &str, host: Host) -
 
 pub(crate) type Case = fn(&Gpu, &LoadedModule, &str, Host) -> Outcome;
 
-pub(crate) const CASES: [(&str, Case); 8] = [
-    ("reduce", reduce),
-    ("transpose", transpose),
-    ("product", product),
-    ("pipeline", pipeline),
-    ("histogram", histogram),
-    ("split", split),
-    ("scan", scan),
-    ("rows", rows),
+/// A kernel's name, how it is run, and the numbers of its correct forms.
+pub(crate) const CASES: [(&str, Case, &[u32]); 12] = [
+    ("reduce", reduce, &[0]),
+    ("transpose", transpose, &[0]),
+    ("product", product, &[0]),
+    ("gemm", gemm, &[0]),
+    ("pipeline", pipeline, &[0]),
+    ("refill", refill, &[0, 10, 11, 12]),
+    ("relay", relay, &[0, 10, 11]),
+    ("publish", relay, &[0]),
+    ("histogram", histogram, &[0]),
+    ("split", split, &[0]),
+    ("scan", scan, &[0]),
+    ("rows", rows, &[0]),
 ];

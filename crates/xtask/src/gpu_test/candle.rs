@@ -31,6 +31,7 @@ pub(super) fn command(environment: &Environment<'_>) -> Result<Command> {
     prepare(&folder)?;
     let mut command = Command::new("cargo");
     command.args(["test", "--no-fail-fast"]).current_dir(&folder);
+    command.env("EITRI_ROOT", workspace::root());
     command.env("CUDA_HOME", toolchain.home());
     command.env("NVCC", toolchain.home().join("bin/nvcc"));
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -56,11 +57,8 @@ fn prepare(folder: &Path) -> Result<()> {
             write(&tests.join(file.file_name()), &fs::read(file.path())?)?;
         }
     }
-    // Our own test of candle-transformers' models.
-    for file in fs::read_dir(root.join("crates/xtask/fixtures/candle"))? {
-        let file = file?;
-        write(&tests.join(file.file_name()), &fs::read(file.path())?)?;
-    }
+    // Our own tests of candle-transformers' models.
+    copy_folder(&root.join("crates/xtask/fixtures/candle"), &tests)?;
     write(&folder.join("lib.rs"), b"")?;
     write(&folder.join("Cargo.toml"), manifest(&version).as_bytes())?;
     let stubs = cuda::link_stubs()?;
@@ -189,6 +187,7 @@ float8 = \"0.7\"
 half = \"2\"
 num-traits = \"0.2\"
 rand = \"0.9\"
+serde_json = \"1\"
 
 [patch.crates-io]
 candle-kernels = {{ path = \"candle-kernels\" }}

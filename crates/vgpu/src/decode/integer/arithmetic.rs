@@ -118,11 +118,21 @@ pub(super) fn wide(kind: Type, fma: bool) -> Option<LaneFn> {
     })
 }
 
+/// The quotient, rounded down; all ones if the divisor is 0. In binary64, of which processors divide
+/// several at once: a quotient below 2^32 lies at least 1 / b below the next whole number, far more
+/// than its rounding moves it.
+#[inline]
+fn divided(a: u32, b: u32) -> u32 {
+    // What is added moves the whole number into the low bits of the significand.
+    let quotient = ((f64::from(a) / f64::from(b)).floor() + 2_f64.powi(52)).to_bits() as u32;
+    if b == 0 { u32::MAX } else { quotient }
+}
+
 /// Division by zero yields all ones and its remainder the dividend, as the hardware's routine
 /// does; the ISA leaves both open.
 pub(super) fn quotient(name: &str, kind: Type) -> Option<LaneFn> {
     Some(match (name, kind) {
-        ("div", U32) => lane_fn!(u32 = |a: u32, b: u32| a.checked_div(b).unwrap_or(u32::MAX)),
+        ("div", U32) => lane_fn!(u32 = |a: u32, b: u32| divided(a, b)),
         ("div", U64) => lane_fn!(u64 = |a: u64, b: u64| a.checked_div(b).unwrap_or(u64::MAX)),
         ("div", U16) => lane_fn!(u32 = |a: u32, b: u32| a.checked_div(b).unwrap_or(0xffff)),
         ("div", S32) => {
@@ -137,7 +147,9 @@ pub(super) fn quotient(name: &str, kind: Type) -> Option<LaneFn> {
                 (if b == 0 { -1 } else { a / b }) as u32 & 0xffff
             }
         ),
-        ("rem", U32) => lane_fn!(u32 = |a: u32, b: u32| a.checked_rem(b).unwrap_or(a)),
+        ("rem", U32) => {
+            lane_fn!(u32 = |a: u32, b: u32| a.wrapping_sub(divided(a, b).wrapping_mul(b)))
+        }
         ("rem", U64) => lane_fn!(u64 = |a: u64, b: u64| a.checked_rem(b).unwrap_or(a)),
         ("rem", U16) => lane_fn!(u32 = |a: u32, b: u32| a.checked_rem(b).unwrap_or(a)),
         ("rem", S32) => lane_fn!(i32 = |a: i32, b: i32| if b == 0 { a } else { a.wrapping_rem(b) }),
@@ -219,6 +231,9 @@ pub(super) fn small_product(name: &str, kind: Type, high: bool) -> Option<LaneFn
         ("mul24", U32, true) => lane_fn!(u32 = |a: u32, b: u32| product24(a, b, true)),
         ("mul24", S32, false) => {
             lane_fn!(u32 = |a: u32, b: u32| (signed24(a) * signed24(b)) as u32)
+        }
+        ("mul24", S32, true) => {
+            lane_fn!(u32 = |a: u32, b: u32| ((signed24(a) * signed24(b)) >> 16) as u32)
         }
         ("mad24", U32, false) => {
             lane_fn!(u32 = |a: u32, b: u32, c: u32| product24(a, b, false).wrapping_add(c))

@@ -91,7 +91,6 @@ pub(super) fn dot(name: &str, a_signed: bool, b_signed: bool, high: bool) -> Lan
 }
 
 pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
-    r.allow(&["shiftamt", "l", "r", "wrap", "clamp", "f4e", "b4e", "rc8", "ecl", "ecr", "rc16"])?;
     let kind = r.kind()?;
     let op = match r.name() {
         "lop3" => return truth_table(r).map(|op| Some((op, Integer))),
@@ -134,23 +133,32 @@ fn count(name: &str, kind: Type, shift_amount: bool) -> Option<LaneFn> {
         ("popc", B64, _) => lane_fn!(u32 = |a: u64| a.count_ones()),
         ("clz", B32, _) => lane_fn!(u32 = |a: u32| a.leading_zeros()),
         ("clz", B64, _) => lane_fn!(u32 = |a: u64| a.leading_zeros()),
-        ("bfind", U32, false) => {
-            lane_fn!(u32 = |a: u32| a.checked_ilog2().unwrap_or(u32::MAX))
-        }
+        ("bfind", U32, false) => lane_fn!(u32 = |a: u32| highest(u64::from(a), false, 32)),
+        ("bfind", U64, false) => lane_fn!(u32 = |a: u64| highest(a, false, 64)),
+        ("bfind", S32, false) => lane_fn!(u32 = |a: u32| highest(u64::from(a), true, 32)),
+        ("bfind", S64, false) => lane_fn!(u32 = |a: u64| highest(a, true, 64)),
         ("bfind", U32, true) => {
-            lane_fn!(u32 = |a: u32| if a == 0 { u32::MAX } else { a.leading_zeros() })
+            lane_fn!(u32 = |a: u32| above(highest(u64::from(a), false, 32), 32))
         }
-        ("bfind", S32, false) => lane_fn!(
-            u32 = |a: u32| {
-                let a = if a >> 31 == 1 { !a } else { a };
-                a.checked_ilog2().unwrap_or(u32::MAX)
-            }
-        ),
-        ("bfind", U64, false) => {
-            lane_fn!(u32 = |a: u64| a.checked_ilog2().unwrap_or(u32::MAX))
-        }
+        ("bfind", U64, true) => lane_fn!(u32 = |a: u64| above(highest(a, false, 64), 64)),
+        ("bfind", S32, true) => lane_fn!(u32 = |a: u32| above(highest(u64::from(a), true, 32), 32)),
+        ("bfind", S64, true) => lane_fn!(u32 = |a: u64| above(highest(a, true, 64), 64)),
         _ => return None,
     })
+}
+
+/// The highest bit that differs from the sign; all ones if none does.
+#[inline]
+fn highest(value: u64, signed: bool, width: u32) -> u32 {
+    let negative = signed && value >> (width - 1) & 1 == 1;
+    let value = if negative { !value & u64::MAX >> (64 - width) } else { value };
+    value.checked_ilog2().unwrap_or(u32::MAX)
+}
+
+/// The shift that brings a bit to the top.
+#[inline]
+fn above(bit: u32, width: u32) -> u32 {
+    if bit == u32::MAX { bit } else { width - 1 - bit }
 }
 
 /// A field of `length` bits from bit `position`, both taken modulo 256; signed fields are extended
@@ -187,6 +195,10 @@ fn mask(name: &str, kind: Type, wrap: bool) -> Option<LaneFn> {
         ),
         ("bmsk", B32, true) => {
             lane_fn!(u32 = |a: u32, n: u32| (((1u64 << (n & 31)) - 1) << (a & 31)) as u32)
+        }
+        ("szext", U32, true) => lane_fn!(u32 = |a: u32, n: u32| a & ((1 << (n & 31)) - 1)),
+        ("szext", S32, true) => {
+            lane_fn!(u32 = |a: u32, n: u32| field(u64::from(a), 0, n & 31, 32, true) as u32)
         }
         ("szext", U32, false) => {
             lane_fn!(u32 = |a: u32, n: u32| { if n >= 32 { a } else { a & ((1 << n) - 1) } })

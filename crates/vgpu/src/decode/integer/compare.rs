@@ -27,6 +27,11 @@ fn half(code: u32) -> f32 {
     half::f16::from_bits(code as u16).to_f32()
 }
 
+/// As [`half`], with subnormals as zero.
+fn normal_half(code: u32) -> f32 {
+    if code & 0x7c00 == 0 { 0.0 } else { half(code) }
+}
+
 fn brain(code: u32) -> f32 {
     f32::from_bits(code << 16)
 }
@@ -80,6 +85,7 @@ fn comparison(name: &str, kind: Type, flush: bool) -> Option<CompareFn> {
         F32 if flush => float!(f32, flushed),
         F32 => float!(f32, |x: f32| x),
         F64 => float!(f64, |x: f64| x),
+        F16 if flush => float!(u32, normal_half),
         F16 => float!(u32, half),
         Bf16 => float!(u32, brain),
         _ => return None,
@@ -98,11 +104,8 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn compared(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    let mut known = COMPARISONS.to_vec();
-    known.extend(["and", "or", "xor", "ftz"]);
-    r.allow(&known)?;
     let kind = r.kind()?;
-    let name = r.parts[1];
+    let name = r.parts.iter().copied().find(|part| COMPARISONS.contains(part)).unwrap_or_default();
     let run = comparison(name, kind, r.has("ftz"));
     let run = run.ok_or_else(|| r.error(format!("comparison {name} of {kind:?}")))?;
     let (a, b) = (r.source(1, kind)?, r.source(2, kind)?);
@@ -126,6 +129,9 @@ fn compared(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
         return Ok(Op::SetCompare(compare, result, one));
     }
     match r.operand(0)?.clone() {
+        Operand::Pair(..) if matches!(kind, F16 | Bf16) => {
+            return Err(r.error("one predicate expected"));
+        }
         Operand::Pair(first, second) => {
             let result = r.predicate_target(&first)?;
             compare.complement = r.predicate_target(&second)?;
@@ -137,7 +143,6 @@ fn compared(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 }
 
 fn select(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[])?;
     r.expect_count(4..=4)?;
     let kind = r.kind()?;
     let wide = kind.is_wide();
@@ -152,12 +157,17 @@ fn select(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
 
 /// `slct`: by the sign of the third operand.
 fn sign_select(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    r.allow(&[])?;
     let &[kind, by] = r.types.as_slice() else { return Err(r.error("two types expected")) };
     let run = match (kind.bytes(), by) {
-        (4, S32) => lane_fn!(u32 = |a: u32, b: u32, c: i32| if c >= 0 { a } else { b }),
-        (4, F32) => lane_fn!(u32 = |a: u32, b: u32, c: f32| if c >= 0.0 { a } else { b }),
+        (2 | 4, S32) => lane_fn!(u32 = |a: u32, b: u32, c: i32| if c >= 0 { a } else { b }),
+        (2 | 4, F32) if r.has("ftz") => {
+            lane_fn!(u32 = |a: u32, b: u32, c: f32| if flushed(c) >= 0.0 { a } else { b })
+        }
+        (2 | 4, F32) => lane_fn!(u32 = |a: u32, b: u32, c: f32| if c >= 0.0 { a } else { b }),
         (8, S32) => lane_fn!(u64 = |a: u64, b: u64, c: i32| if c >= 0 { a } else { b }),
+        (8, F32) if r.has("ftz") => {
+            lane_fn!(u64 = |a: u64, b: u64, c: f32| if flushed(c) >= 0.0 { a } else { b })
+        }
         (8, F32) => lane_fn!(u64 = |a: u64, b: u64, c: f32| if c >= 0.0 { a } else { b }),
         _ => return Err(r.error("no such type")),
     };

@@ -61,7 +61,6 @@ fn sum_or_product(r: &mut Reader<'_, '_>) -> Decoded {
     if r.has("cc") || r.name().ends_with('c') {
         return carry(r, kind).map(|op| Some((op, Integer)));
     }
-    r.allow(&["lo", "hi", "wide", "sat"])?;
     let name = r.name();
     let fma = name == "mad";
     let sources = if fma { 3 } else { 2 };
@@ -87,7 +86,6 @@ fn sum_or_product(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn carry(r: &mut Reader<'_, '_>, kind: Type) -> Result<Op, PtxError> {
-    r.allow(&["cc", "lo", "hi"])?;
     let name = r.name();
     let adds_flag = name.ends_with('c');
     let product = name.starts_with("mad");
@@ -116,7 +114,6 @@ fn plain(r: &mut Reader<'_, '_>) -> Decoded {
     if !is_integer(kind) {
         return Ok(None);
     }
-    r.allow(&["relu"])?;
     let name = r.name();
     let run = match name {
         _ if r.has("relu") => arithmetic::clamped(name, kind),
@@ -131,7 +128,6 @@ fn plain(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn special_product(r: &mut Reader<'_, '_>) -> Decoded {
-    r.allow(&["lo", "hi"])?;
     let name = r.name();
     let kind = r.kind()?;
     if name == "dp4a" || name == "dp2a" {
@@ -153,7 +149,6 @@ fn logic(r: &mut Reader<'_, '_>) -> Decoded {
     if kind == Type::Pred {
         return Ok(None);
     }
-    r.allow(&[])?;
     let run = bits::logic(r.name(), kind).ok_or_else(|| r.error("no such type"))?;
     let sources = if matches!(r.name(), "not" | "cnot") { 1 } else { 2 };
     let op = lanes_op(r, run, kind, &[kind; 2][..sources])?;
@@ -161,7 +156,6 @@ fn logic(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn shift(r: &mut Reader<'_, '_>) -> Decoded {
-    r.allow(&[])?;
     let kind = r.kind()?;
     let run = bits::shift(r.name(), kind).ok_or_else(|| r.error("no such type"))?;
     let op = lanes_op(r, run, kind, &[kind, Type::U32])?;

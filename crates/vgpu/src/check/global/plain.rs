@@ -1,13 +1,8 @@
-//! Races in global memory between the CTAs of a launch, by what happens before what.
-//!
-//! CTAs are ordered only by fences and atomic (or volatile, relaxed) accesses: a fence followed by
-//! such an access releases what the CTA has done, such an access followed by a fence acquires.
-//! Order is kept per CTA, not per thread: a missing barrier inside a CTA is the business of the
-//! check of shared memory.
+//! The same check in its plainest form, to compare with: each word has its own list of marks.
 
 use std::collections::HashMap;
 
-use super::Access;
+use super::{Access, Other};
 
 /// Bytes of the pages in which history is kept.
 const PAGE: u64 = 4096;
@@ -28,14 +23,6 @@ struct Mark {
     write: bool,
 }
 
-/// An access of another CTA that conflicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Other {
-    pub(crate) block: u64,
-    pub(crate) pc: u32,
-    pub(crate) what: &'static str,
-}
-
 type Times = HashMap<u64, u32>;
 
 /// A CTA's place in the order.
@@ -51,7 +38,7 @@ struct Party {
 
 /// The history of global memory during one launch.
 #[derive(Debug, Default)]
-pub(crate) struct GlobalRaces {
+pub(super) struct Plain {
     pages: HashMap<u64, Vec<Vec<Mark>>>,
     parties: HashMap<u64, Party>,
     words: HashMap<u64, Times>,
@@ -64,13 +51,13 @@ fn join(into: &mut Times, from: &Times) {
     }
 }
 
-impl GlobalRaces {
+impl Plain {
     fn now(&mut self, block: u64) -> u32 {
         self.parties.entry(block).or_default().now + 1
     }
 
     /// Notes an access; returns an earlier one that it conflicts with.
-    pub(crate) fn access(&mut self, block: u64, touch: Access) -> Option<Other> {
+    pub(super) fn access(&mut self, block: u64, touch: Access) -> Option<Other> {
         let time = self.now(block);
         let (start, end) = (touch.address, touch.address + u64::from(touch.bytes));
         for word in start / 4..end.div_ceil(4) {
@@ -91,8 +78,13 @@ impl GlobalRaces {
             let marks = &mut page[(word % (PAGE / 4)) as usize];
             let known = &self.parties[&block].known;
             let others = self.parties.len() - 1;
-            if let Some(other) = conflict(marks, &mark, known, others) {
-                return Some(other);
+            if let Some(old) = conflict(marks, &mark, known, others) {
+                let what = match (old.atomic, old.write) {
+                    (true, _) => "an atomic access",
+                    (false, true) => "a write",
+                    (false, false) => "a read",
+                };
+                return Some(Other { block: old.block, pc: old.pc, what });
             }
             note(marks, mark, known);
         }
@@ -100,7 +92,7 @@ impl GlobalRaces {
     }
 
     /// A fence of device scope.
-    pub(crate) fn fence(&mut self, block: u64) {
+    pub(super) fn fence(&mut self, block: u64) {
         let party = self.parties.entry(block).or_default();
         let seen = std::mem::take(&mut party.seen);
         join(&mut party.known, &seen);
@@ -111,7 +103,7 @@ impl GlobalRaces {
     }
 
     /// An access that takes part in synchronisation.
-    pub(crate) fn atomic(&mut self, block: u64, address: u64) {
+    pub(super) fn atomic(&mut self, block: u64, address: u64) {
         let party = self.parties.entry(block).or_default();
         let word = self.words.entry(address).or_default();
         if let Some(released) = &party.released {
@@ -123,25 +115,19 @@ impl GlobalRaces {
 
 /// Whether a CTA that knows these times comes after an access.
 fn ordered(mark: &Mark, block: u64, known: &Times, others: usize) -> bool {
+    let knows_all = || known.keys().filter(|&&other| other != block).count() >= others;
     mark.block == block
         || known.get(&mark.block).is_some_and(|&time| time >= mark.time)
-        || (mark.block == MANY && known.len() >= others)
+        || (mark.block == MANY && knows_all())
 }
 
-fn conflict(marks: &[Mark], new: &Mark, known: &Times, others: usize) -> Option<Other> {
-    let clash = |old: &&Mark| {
+fn conflict<'m>(marks: &'m [Mark], new: &Mark, known: &Times, others: usize) -> Option<&'m Mark> {
+    marks.iter().find(|old| {
         old.bytes & new.bytes != 0
             && (old.write || new.write)
             && !(old.atomic && new.atomic)
             && !ordered(old, new.block, known, others)
-    };
-    let old = marks.iter().find(clash)?;
-    let what = match (old.atomic, old.write) {
-        (true, _) => "an atomic access",
-        (false, true) => "a write",
-        (false, false) => "a read",
-    };
-    Some(Other { block: old.block, pc: old.pc, what })
+    })
 }
 
 fn note(marks: &mut Vec<Mark>, mark: Mark, known: &Times) {
@@ -156,9 +142,13 @@ fn note(marks: &mut Vec<Mark>, mark: Mark, known: &Times) {
             old.bytes != 0
         });
     } else {
-        marks.retain(|old| {
-            let mine = old.block == mark.block || known.contains_key(&old.block);
-            old.write || old.atomic != mark.atomic || !mine || old.bytes & !mark.bytes != 0
+        marks.retain_mut(|old| {
+            let behind = known.get(&old.block).is_some_and(|&time| time >= old.time);
+            if old.write || old.atomic != mark.atomic || !(old.block == mark.block || behind) {
+                return true;
+            }
+            old.bytes &= !mark.bytes;
+            old.bytes != 0
         });
         let readers = marks.iter().filter(|old| !old.write).count();
         if readers >= READERS {
