@@ -135,7 +135,7 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
     match isa {
         // SAFETY: a context never holds an instruction set that the CPU lacks.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { avx2::run(kernel) },
+        Isa::Avx2 | Isa::Avx512 => unsafe { avx2::run(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => unsafe { neon::run(kernel) },

@@ -50,7 +50,7 @@ impl Kernel for Check<'_> {
 
 #[test]
 fn exponentials_are_exact_to_two_units_and_masks_remove_garbage() {
-    for isa in [Isa::Scalar, Isa::detect()] {
+    for isa in Isa::available() {
         let mut worst = (0.0_f64, 0.0_f64);
         dispatch(
             isa,

@@ -20,6 +20,7 @@ impl Layout {
     pub(crate) fn of(isa: Isa) -> Self {
         match isa {
             Isa::Scalar | Isa::Avx2 | Isa::NeonDot => Self { lanes: 8 },
+            Isa::Avx512 => Self { lanes: 16 },
         }
     }
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 use half::f16;
 
-use crate::{Context, Isa, KernelError, disjoint::Disjoint, read};
+use crate::{Context, Isa, KernelError, disjoint::Disjoint, matmul::MAX_STRIP_ROWS, read};
 pub use grouped::{Codes, GroupSize, Grouped, ScaleType};
 pub(crate) use layout::Layout;
 
@@ -81,8 +81,8 @@ pub(crate) struct FormatSpec {
     strip_bytes: fn(Layout, k: usize) -> usize,
     /// Writes canonical `row` as row `r` of a zeroed strip.
     pack_row: fn(Layout, row: &[u8], r: usize, strip: &mut [u8]),
-    /// The same for all rows of a strip of [`strip::ROWS`], where that is faster.
-    pack_strip: Option<fn(&strip::Rows<'_>, strip: &mut [u8])>,
+    /// The same for all rows of a strip at once, where that is faster.
+    pack_strip: Option<fn(Layout, rows: &[&[u8]], strip: &mut [u8])>,
     /// Values of row `r` of a strip from `k0` (a multiple of the group) on.
     unpack: fn(Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]),
     /// Values of a canonical row: the definition of the format.
@@ -358,11 +358,13 @@ impl Weight {
 /// Packs the first rows of a strip, or all, which lie one after the other.
 fn pack_rows(spec: &FormatSpec, layout: Layout, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
     if let Some(pack_strip) = spec.pack_strip
-        && strip::fits(layout)
-        && rows.len() == row_bytes * strip::ROWS
+        && rows.len() == row_bytes * layout.rows()
     {
-        let rows = std::array::from_fn(|r| &rows[row_bytes * r..row_bytes * (r + 1)]);
-        return pack_strip(&rows, strip);
+        let mut each: [&[u8]; MAX_STRIP_ROWS] = [&[]; MAX_STRIP_ROWS];
+        for (each, row) in each.iter_mut().zip(rows.chunks_exact(row_bytes)) {
+            *each = row;
+        }
+        return pack_strip(layout, &each[..layout.rows()], strip);
     }
     for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
         (spec.pack_row)(layout, row, r, strip);

@@ -3,21 +3,22 @@
 
 use super::Layout;
 
-/// Rows of a strip, and of one half of it, that these functions are written for.
-pub(super) const ROWS: usize = 2 * LANES;
-const LANES: usize = 8;
-
-/// Canonical rows of a strip.
-pub(super) type Rows<'a> = [&'a [u8]; ROWS];
-
-/// Whether a layout is the one that these functions write.
-pub(super) fn fits(layout: Layout) -> bool {
-    layout.rows() == ROWS
-}
-
 /// Writes a section of `VECTORS` 4-byte cells of each row, from byte `at` of the rows on.
 pub(super) fn put_cells<const VECTORS: usize>(
-    rows: &Rows<'_>,
+    layout: Layout,
+    rows: &[&[u8]],
+    at: usize,
+    section: &mut [u8],
+    cell: impl Fn(u32) -> u32,
+) {
+    match layout.lanes {
+        8 => put_lanes::<VECTORS, 8>(rows, at, section, cell),
+        _ => put_lanes::<VECTORS, 16>(rows, at, section, cell),
+    }
+}
+
+fn put_lanes<const VECTORS: usize, const LANES: usize>(
+    rows: &[&[u8]],
     at: usize,
     section: &mut [u8],
     cell: impl Fn(u32) -> u32,
@@ -38,19 +39,20 @@ pub(super) fn put_cells<const VECTORS: usize>(
 }
 
 /// Writes bytes `at..at + count` of the rows, those of all rows beside each other.
-pub(super) fn put_bytes(rows: &Rows<'_>, at: usize, count: usize, out: &mut [u8]) {
-    let (blocks, rest) = out[..ROWS * count].as_chunks_mut::<{ 8 * ROWS }>();
-    let done = 8 * blocks.len();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        for (h, rows) in rows.as_chunks::<LANES>().0.iter().enumerate() {
+pub(super) fn put_bytes(rows: &[&[u8]], at: usize, count: usize, out: &mut [u8]) {
+    let n = rows.len();
+    let mut blocks = out[..n * count].chunks_exact_mut(8 * n);
+    let done = count / 8 * 8;
+    for (b, block) in blocks.by_ref().enumerate() {
+        for (h, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
             let columns = transpose_bytes(rows.map(|row| word(row, at + 8 * b)));
             for (k, column) in columns.iter().enumerate() {
-                let place = k * ROWS + h * LANES;
+                let place = k * n + h * 8;
                 block[place..place + 8].copy_from_slice(&column.to_le_bytes());
             }
         }
     }
-    for (k, out) in rest.chunks_exact_mut(ROWS).enumerate() {
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(n).enumerate() {
         for (out, row) in out.iter_mut().zip(rows) {
             *out = row[at + done + k];
         }
@@ -58,23 +60,30 @@ pub(super) fn put_bytes(rows: &Rows<'_>, at: usize, count: usize, out: &mut [u8]
 }
 
 /// Writes the 2-byte values of the rows, those of all rows beside each other.
-pub(super) fn put_halves(rows: &Rows<'_>, strip: &mut [u8]) {
-    const BLOCK: usize = 4 * 2 * ROWS;
-    let (blocks, rest) = strip.as_chunks_mut::<BLOCK>();
-    let done = 8 * blocks.len();
-    for (b, block) in blocks.iter_mut().enumerate() {
+pub(super) fn put_halves(_: Layout, rows: &[&[u8]], strip: &mut [u8]) {
+    let n = rows.len();
+    let done = strip.len() / (8 * n) * 8;
+    let mut blocks = strip.chunks_exact_mut(8 * n);
+    for (b, block) in blocks.by_ref().enumerate() {
         for (q, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
             let columns = transpose_halves(rows.map(|row| word(row, 8 * b)));
             for (k, column) in columns.iter().enumerate() {
-                let place = 2 * (k * ROWS + 4 * q);
+                let place = 2 * (k * n + 4 * q);
                 block[place..place + 8].copy_from_slice(&column.to_le_bytes());
             }
         }
     }
-    for (k, out) in rest.chunks_exact_mut(2 * ROWS).enumerate() {
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(2 * n).enumerate() {
         for (out, row) in out.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
             out.copy_from_slice(&row[done + 2 * k..done + 2 * k + 2]);
         }
+    }
+}
+
+/// Writes bytes `at..at + bytes` of each row, one row's after another's.
+pub(super) fn put_parameters(rows: &[&[u8]], at: usize, bytes: usize, out: &mut [u8]) {
+    for (out, row) in out.chunks_exact_mut(bytes).zip(rows) {
+        out.copy_from_slice(&row[at..at + bytes]);
     }
 }
 
@@ -130,17 +139,19 @@ mod tests {
 
     #[test]
     fn ends_that_do_not_fill_a_block_are_written_too() {
-        let bytes: Vec<u8> = (0..ROWS * 22).map(|i| (i * 37 / 4) as u8).collect();
-        let rows: Rows<'_> = std::array::from_fn(|r| &bytes[22 * r..22 * (r + 1)]);
-        let mut out = vec![0; 11 * ROWS];
-        put_bytes(&rows, 3, 11, &mut out);
-        let mut halves = vec![0; 22 * ROWS];
-        put_halves(&rows, &mut halves);
-        for (r, row) in rows.iter().enumerate() {
-            for k in 0..11 {
-                assert_eq!(out[k * ROWS + r], row[3 + k]);
-                let at = 2 * (k * ROWS + r);
-                assert_eq!(halves[at..at + 2], row[2 * k..2 * k + 2]);
+        for n in [16, 32] {
+            let bytes: Vec<u8> = (0..n * 22).map(|i| (i * 37 / 4) as u8).collect();
+            let rows: Vec<&[u8]> = bytes.chunks_exact(22).collect();
+            let mut out = vec![0; 11 * n];
+            put_bytes(&rows, 3, 11, &mut out);
+            let mut halves = vec![0; 22 * n];
+            put_halves(Layout { lanes: n / 2 }, &rows, &mut halves);
+            for (r, row) in rows.iter().enumerate() {
+                for k in 0..11 {
+                    assert_eq!(out[k * n + r], row[3 + k]);
+                    let at = 2 * (k * n + r);
+                    assert_eq!(halves[at..at + 2], row[2 * k..2 * k + 2]);
+                }
             }
         }
     }
