@@ -50,7 +50,7 @@ pub(crate) struct Prepare {
 pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     pub(crate) prepare: Option<Prepare>,
-    /// Writes `[rows.len(), strip rows]` results.
+    /// Writes `[rows.len(), strip rows]` results into `out`, which holds zeros.
     ///
     /// # Safety
     /// The CPU has the instruction set that the kernel was picked for.

@@ -9,7 +9,10 @@ use std::{
     time::Instant,
 };
 
-use crate::{KernelError, ThreadPool};
+use crate::{KernelError, ThreadPool, weight::memory::allocate};
+
+/// Bytes that are read, so that no cache keeps them.
+const READ_BYTES: usize = 256 << 20;
 
 /// Peaks of all threads together. Those of arithmetic are 0 where they cannot be measured: they are
 /// known for x86-64 with AVX2 and AVX-512, whichever is faster.
@@ -47,16 +50,21 @@ impl Peaks {
 }
 
 fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
-    let data = vec![1_u64; (256 << 20) / 8];
-    let part = data.len() / pool.threads();
-    let read = rate(pool, &|thread| {
-        let part = &data[thread * part..(thread + 1) * part];
-        black_box(kernels::sum(part));
-        8.0 * part.len() as f64
-    })?;
+    // Memory as weights have it, huge pages included.
+    let (mut data, offset) = allocate(READ_BYTES);
+    data.fill(1);
+    let data = &data[offset..offset + READ_BYTES];
+    let part = data.len() / pool.threads() / 64 * 64;
+    let read = |ahead| {
+        rate(pool, &|thread| {
+            black_box(kernels::sum(&data[thread * part..(thread + 1) * part], ahead));
+            part as f64
+        })
+    };
     let steps = 2_000_000;
     Ok(Peaks {
-        read,
+        // Which distance is best depends on the machine and on how much others read.
+        read: read(576)?.max(read(4608)?),
         f32: rate(pool, &|_| kernels::fma(steps))?,
         bf16: rate(pool, &|_| kernels::bf16(steps))?,
         int8: rate(pool, &|_| kernels::int8(steps))?,
@@ -95,27 +103,28 @@ mod kernels {
     /// Enough for four cycles of latency and two multiplications a cycle.
     const CHAINS: usize = 12;
 
-    pub(super) fn sum(data: &[u64]) -> u64 {
+    /// Reads all whole lines of `data`, each requested `ahead` bytes before its use.
+    pub(super) fn sum(data: &[u8], ahead: usize) -> u8 {
         if !is_x86_feature_detected!("avx2") {
             return data.iter().fold(0, |a, b| a ^ b);
         }
         // SAFETY: AVX2 was detected.
-        unsafe { sum_avx2(data) }
+        unsafe { sum_avx2(data, ahead) }
     }
 
     #[target_feature(enable = "avx2")]
-    fn sum_avx2(data: &[u64]) -> u64 {
+    fn sum_avx2(data: &[u8], ahead: usize) -> u8 {
         let mut sums = [_mm256_setzero_si256(); 2];
-        for line in data.as_chunks::<8>().0 {
+        for line in data.as_chunks::<64>().0 {
             let p = line.as_ptr();
             // SAFETY: a line holds two vectors; a prefetch of any address is harmless.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(576).cast());
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(ahead).cast());
                 sums[0] = _mm256_xor_si256(sums[0], _mm256_loadu_si256(p.cast()));
-                sums[1] = _mm256_xor_si256(sums[1], _mm256_loadu_si256(p.add(4).cast()));
+                sums[1] = _mm256_xor_si256(sums[1], _mm256_loadu_si256(p.add(32).cast()));
             }
         }
-        let mut out = [0; 4];
+        let mut out = [0; 32];
         // SAFETY: the array holds one vector.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_xor_si256(sums[0], sums[1])) };
         out.iter().fold(0, |a, b| a ^ b)
@@ -225,7 +234,7 @@ mod kernels {
 #[cfg(not(target_arch = "x86_64"))]
 mod kernels {
     /// Plain sum; other peaks are not measured on this architecture.
-    pub(super) fn sum(data: &[u64]) -> u64 {
+    pub(super) fn sum(data: &[u8], _: usize) -> u8 {
         data.iter().fold(0, |a, b| a ^ b)
     }
 

@@ -98,7 +98,7 @@ fn product(
             let y = Disjoint::new(y);
             let grain = grain(ctx, w.strips());
             w.with_strips(|strips| {
-                ctx.pool().for_ranges(w.strips(), grain, |range| {
+                ctx.pool().for_stretches(w.strips(), grain, |range| {
                     for block in blocks(&input, rows.len()) {
                         let pass = Pass {
                             rows: &rows[block.clone()],

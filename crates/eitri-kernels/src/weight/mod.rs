@@ -10,7 +10,7 @@ mod int5;
 mod int8;
 pub(crate) mod iq4;
 mod layout;
-mod memory;
+pub(crate) mod memory;
 pub mod minifloat;
 pub(crate) mod mxfp4;
 mod nvfp4;
@@ -73,6 +73,9 @@ pub enum WeightFormat {
     Nvfp4,
 }
 
+/// Writes the canonical rows of a whole strip.
+type PackStrip = fn(Layout, rows: &[&[u8]], strip: &mut [u8]);
+
 /// What a format is: sizes and the plain conversions. One static per format.
 pub(crate) struct FormatSpec {
     name: &'static str,
@@ -82,7 +85,7 @@ pub(crate) struct FormatSpec {
     /// Writes canonical `row` as row `r` of a zeroed strip.
     pack_row: fn(Layout, row: &[u8], r: usize, strip: &mut [u8]),
     /// The same for all rows of a strip at once, where that is faster.
-    pack_strip: Option<fn(Layout, rows: &[&[u8]], strip: &mut [u8])>,
+    pack_strip: Option<PackStrip>,
     /// Values of row `r` of a strip from `k0` (a multiple of the group) on.
     unpack: fn(Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]),
     /// Values of a canonical row: the definition of the format.

@@ -38,14 +38,14 @@ const fn bytes(format: u8) -> usize {
 #[target_feature(enable = "avx512bw,avx512vnni")]
 fn multiply<const FORMAT: u8>(call: &StripCall<'_>, out: &mut [f32]) {
     checked(call, bytes(FORMAT) * call.k, 0, out);
-    out.fill(0.0);
     // SAFETY: sizes are checked.
-    unsafe { accumulate::<FORMAT>(call, 0..call.k, call.strip.as_ptr(), out.as_mut_ptr()) };
+    unsafe { accumulate::<FORMAT, true>(call, 0..call.k, call.strip.as_ptr(), out.as_mut_ptr()) };
 }
 
-/// Adds the products of some k, whose weights begin at `weights`, to the sums of all rows of a call.
+/// Adds the products of some k, whose weights begin at `weights`, to the sums of all rows of a call;
+/// requests later weights if `AHEAD`.
 #[target_feature(enable = "avx512bw,avx512vnni")]
-pub(super) unsafe fn accumulate<const FORMAT: u8>(
+pub(super) unsafe fn accumulate<const FORMAT: u8, const AHEAD: bool>(
     call: &StripCall<'_>,
     k: std::ops::Range<usize>,
     weights: *const u8,
@@ -56,25 +56,25 @@ pub(super) unsafe fn accumulate<const FORMAT: u8>(
         // SAFETY: the caller's; `start + size` is at most the number of rows.
         unsafe {
             match size {
-                1 => tile::<FORMAT, 1>(call, start, k, weights, out),
-                2 => tile::<FORMAT, 2>(call, start, k, weights, out),
-                3 => tile::<FORMAT, 3>(call, start, k, weights, out),
-                4 => tile::<FORMAT, 4>(call, start, k, weights, out),
-                5 => tile::<FORMAT, 5>(call, start, k, weights, out),
-                6 => tile::<FORMAT, 6>(call, start, k, weights, out),
-                7 => tile::<FORMAT, 7>(call, start, k, weights, out),
-                8 => tile::<FORMAT, 8>(call, start, k, weights, out),
-                9 => tile::<FORMAT, 9>(call, start, k, weights, out),
-                10 => tile::<FORMAT, 10>(call, start, k, weights, out),
-                11 => tile::<FORMAT, 11>(call, start, k, weights, out),
-                _ => tile::<FORMAT, TILE>(call, start, k, weights, out),
+                1 => tile::<FORMAT, AHEAD, 1>(call, start, k, weights, out),
+                2 => tile::<FORMAT, AHEAD, 2>(call, start, k, weights, out),
+                3 => tile::<FORMAT, AHEAD, 3>(call, start, k, weights, out),
+                4 => tile::<FORMAT, AHEAD, 4>(call, start, k, weights, out),
+                5 => tile::<FORMAT, AHEAD, 5>(call, start, k, weights, out),
+                6 => tile::<FORMAT, AHEAD, 6>(call, start, k, weights, out),
+                7 => tile::<FORMAT, AHEAD, 7>(call, start, k, weights, out),
+                8 => tile::<FORMAT, AHEAD, 8>(call, start, k, weights, out),
+                9 => tile::<FORMAT, AHEAD, 9>(call, start, k, weights, out),
+                10 => tile::<FORMAT, AHEAD, 10>(call, start, k, weights, out),
+                11 => tile::<FORMAT, AHEAD, 11>(call, start, k, weights, out),
+                _ => tile::<FORMAT, AHEAD, TILE>(call, start, k, weights, out),
             }
         }
     });
 }
 
 #[target_feature(enable = "avx512bw,avx512vnni")]
-unsafe fn tile<const FORMAT: u8, const M: usize>(
+unsafe fn tile<const FORMAT: u8, const AHEAD: bool, const M: usize>(
     call: &StripCall<'_>,
     start: usize,
     k: std::ops::Range<usize>,
@@ -90,7 +90,7 @@ unsafe fn tile<const FORMAT: u8, const M: usize>(
         }
         for k in 0..k.len() {
             let at = weights.add(bytes(FORMAT) * k);
-            if start == 0 {
+            if AHEAD && start == 0 {
                 prefetch(at, bytes(FORMAT));
             }
             let w = values::<FORMAT>(at);

@@ -111,7 +111,6 @@ fn dequantised<F: Format>(call: &StripCall<'_>, out: &mut [f32]) {
 /// Multiplies with the values of a strip, whose size is checked.
 #[target_feature(enable = "avx512bw,avx512vnni")]
 pub(super) unsafe fn multiply<V: Values>(strip: V, call: &StripCall<'_>, out: &mut [f32]) {
-    out.fill(0.0);
     let out = out.as_mut_ptr();
     // SAFETY: the caller's.
     unsafe {
@@ -166,7 +165,7 @@ unsafe fn by_piece<V: Values>(strip: V, call: &StripCall<'_>, out: *mut f32) {
                 widen(strip, group, out);
             }
             let k = first * GROUP..end * GROUP;
-            accumulate::<F32>(call, k, piece.0.as_ptr().cast(), out);
+            accumulate::<F32, false>(call, k, piece.0.as_ptr().cast(), out);
         }
     }
 }

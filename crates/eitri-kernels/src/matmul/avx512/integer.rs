@@ -23,10 +23,18 @@ use crate::{
 
 /// Rows of activations per tile: twelve registers of integer sums and twelve of f32 sums.
 const TILE: usize = 6;
+
+/// Rows of activations per tile for a format. With two scales, scaled sums take registers too.
+const fn tile_rows<F: Format>() -> usize {
+    if F::SCALES == 1 { TILE } else { 5 }
+}
 /// Groups that are unpacked together.
 const PIECE: usize = 8;
 /// Vectors of codes of a group for each half of a strip.
 pub(super) const VECTORS: usize = GROUP / 4;
+/// Fours of vectors: loops over four have bodies in which the places of codes of 2 and 4 bits are
+/// constants.
+pub(super) const FOURS: usize = VECTORS / 4;
 
 /// A format whose values are `(code - CENTRE) * scale + middle`; a value of it is a strip.
 pub(super) trait Format: Copy {
@@ -172,9 +180,12 @@ impl Piece {
         unsafe {
             for g in 0..count {
                 strip.request(first + g);
-                for v in 0..VECTORS {
-                    for half in 0..2 {
-                        self.codes[g][v][half] = strip.codes(first + g, half, v);
+                for four in 0..FOURS {
+                    for i in 0..4 {
+                        let v = 4 * four + i;
+                        for half in 0..2 {
+                            self.codes[g][v][half] = strip.codes(first + g, half, v);
+                        }
                     }
                 }
                 let parameters = strip.parameters(first + g);
@@ -194,9 +205,8 @@ fn multiply<F: Format>(call: &StripCall<'_>, out: &mut [f32]) {
     let (strip, bytes) = F::of(call);
     let (strip, groups) = (Packed(strip), call.k / GROUP);
     checked(call, bytes, groups * Record::<F>::BYTES, out);
-    out.fill(0.0);
     let (rows, out) = (call.rows.len(), out.as_mut_ptr());
-    if rows <= TILE {
+    if rows <= tile_rows::<F>() {
         // SAFETY: sizes are checked.
         unsafe { rows_of::<F, _>(&strip, 0..groups, call, (0, rows), out) };
         return;
@@ -210,7 +220,7 @@ fn multiply<F: Format>(call: &StripCall<'_>, out: &mut [f32]) {
         let end = groups.min(first + PIECE);
         // SAFETY: the checked strip holds these groups.
         unsafe { piece.unpack(&strip, first, end - first) };
-        tiles(rows, TILE, |start, size| {
+        tiles(rows, tile_rows::<F>(), |start, size| {
             // SAFETY: sizes are checked; `start + size` is at most the number of rows.
             unsafe { rows_of::<F, _>(&piece, first..end, call, (start, size), out) };
         });
@@ -262,21 +272,33 @@ unsafe fn tile<F: Format, S: Source, const M: usize>(
                 source.request(g);
             }
             let parameters = source.parameters(g);
+            let mut scaled = [[_mm512_setzero_ps(); 2]; M];
             for s in 0..F::SCALES {
                 let sums = products::<F, S, M>(source, g, s, &records);
                 for m in 0..M {
-                    let d = _mm512_set1_ps(float(records[m].add(GROUP)));
                     for half in 0..2 {
-                        if F::MIDDLE {
-                            let offset = float(records[m].add(Record::<F>::OFFSET + 4 * s));
-                            let (middle, offset) =
-                                (parameters.middle[s][half], _mm512_set1_ps(offset));
+                        let sum = _mm512_cvtepi32_ps(sums[m][half]);
+                        let scale = parameters.scale[s][half];
+                        scaled[m][half] = if s == 0 {
+                            _mm512_mul_ps(sum, scale)
+                        } else {
+                            _mm512_fmadd_ps(sum, scale, scaled[m][half])
+                        };
+                    }
+                    if F::MIDDLE {
+                        let offset = float(records[m].add(Record::<F>::OFFSET + 4 * s));
+                        let offset = _mm512_set1_ps(offset);
+                        for half in 0..2 {
+                            let middle = parameters.middle[s][half];
                             acc[m][half] = _mm512_fmadd_ps(middle, offset, acc[m][half]);
                         }
-                        let sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[m][half]), d);
-                        acc[m][half] =
-                            _mm512_fmadd_ps(sum, parameters.scale[s][half], acc[m][half]);
                     }
+                }
+            }
+            for m in 0..M {
+                let d = _mm512_set1_ps(float(records[m].add(GROUP)));
+                for half in 0..2 {
+                    acc[m][half] = _mm512_fmadd_ps(scaled[m][half], d, acc[m][half]);
                 }
             }
             for record in &mut records {
@@ -304,13 +326,15 @@ unsafe fn products<F: Format, S: Source, const M: usize>(
                 sums[m] = [broadcast(records[m].add(Record::<F>::START + 4 * s)); 2];
             }
         }
-        for i in 0..VECTORS / F::SCALES {
-            let v = s * (VECTORS / F::SCALES) + i;
-            let w = [source.codes(g, 0, v), source.codes(g, 1, v)];
-            for m in 0..M {
-                let x = broadcast(records[m].add(4 * v));
-                for half in 0..2 {
-                    sums[m][half] = pinned(_mm512_dpbusd_epi32(sums[m][half], w[half], x));
+        for four in FOURS / F::SCALES * s..FOURS / F::SCALES * (s + 1) {
+            for i in 0..4 {
+                let v = 4 * four + i;
+                let w = [source.codes(g, 0, v), source.codes(g, 1, v)];
+                for m in 0..M {
+                    let x = broadcast(records[m].add(4 * v));
+                    for half in 0..2 {
+                        sums[m][half] = pinned(_mm512_dpbusd_epi32(sums[m][half], w[half], x));
+                    }
                 }
             }
         }

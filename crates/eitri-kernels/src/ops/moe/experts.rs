@@ -136,7 +136,7 @@ fn expert_products(
             let columns = Columns { ldy: w.n(), offset: 0 };
             let items = chosen.len() * per_expert;
             w.with_strips(|strips| {
-                ctx.pool().for_ranges(items, grain(ctx, items), |range| {
+                ctx.pool().for_stretches(items, grain(ctx, items), |range| {
                     for item in range {
                         let expert = chosen[item / per_expert] as usize;
                         let (tokens, pairs) = routing.of_expert(expert);
