@@ -13,7 +13,9 @@ use crate::{
     Context, KernelError, Weight, WeightFormat,
     disjoint::Disjoint,
     matmul::{Kernel, MAX_ROWS, MAX_STRIP_ROWS, StripCall},
-    read, write,
+    read,
+    weight::Layout,
+    write,
 };
 
 /// Rows below which activations are prepared by the calling thread alone.
@@ -42,6 +44,7 @@ pub fn linear(
     y_offset: usize,
 ) -> Result<(), KernelError> {
     let (x_rows, ldy) = check(w, x, y, y_offset)?;
+    packed_for(ctx, "linear", w)?;
     within("linear", "rows", rows, x_rows)?;
     let mut scratch = ctx.scratch();
     let scratch = &mut *scratch;
@@ -63,6 +66,7 @@ pub fn linear_rows(
     y: &Tensor,
 ) -> Result<(), KernelError> {
     let (x_rows, ldy) = check(w, x, y, 0)?;
+    packed_for(ctx, "linear_rows", w)?;
     for &id in row_ids {
         within("linear_rows", "row id", id as usize + 1, x_rows)?;
     }
@@ -289,6 +293,15 @@ fn check(
         [_, ldy] if ldy >= y_offset + w.n() => Ok((x_rows, ldy)),
         _ => shape("y", format!("[rows, >= {}]", y_offset + w.n()), format!("{:?}", y.dims())),
     }
+}
+
+/// Refuses weights in the layout of another instruction set.
+pub(super) fn packed_for(ctx: &Context, op: &'static str, w: &Weight) -> Result<(), KernelError> {
+    if w.layout() == Layout::of(ctx.isa()) {
+        return Ok(());
+    }
+    let what = format!("weights that were packed for other instructions than {}", ctx.isa().name());
+    Err(KernelError::Unsupported { op, what })
 }
 
 pub(super) fn within(

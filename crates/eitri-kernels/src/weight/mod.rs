@@ -247,7 +247,8 @@ impl Weight {
         let failed: Mutex<Option<KernelError>> = Mutex::new(None);
         let packed = Disjoint::new(&mut data[offset..offset + bytes]);
         ctx.pool().for_ranges(strips * experts, strips_per_job(strip_bytes), |range| {
-            let mut rows = vec![0; row_bytes * layout.rows()];
+            let pitch = row_pitch(row_bytes);
+            let mut rows = vec![0; pitch * layout.rows()];
             for strip in range {
                 if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                     return;
@@ -256,9 +257,9 @@ impl Weight {
                 // SAFETY: each strip belongs to exactly one range.
                 let out = unsafe { packed.part(strip * strip_bytes..(strip + 1) * strip_bytes) };
                 let first = s * layout.rows();
-                let rows = &mut rows[..row_bytes * layout.rows().min(n - first)];
-                for (r, row) in rows.chunks_exact_mut(row_bytes).enumerate() {
-                    if let Err(error) = source.row(expert * n + first + r, row) {
+                let rows = &mut rows[..pitch * layout.rows().min(n - first)];
+                for (r, row) in rows.chunks_exact_mut(pitch).enumerate() {
+                    if let Err(error) = source.row(expert * n + first + r, &mut row[..row_bytes]) {
                         *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         return;
                     }
@@ -358,18 +359,26 @@ impl Weight {
     }
 }
 
-/// Packs the first rows of a strip, or all, which lie one after the other.
+/// Bytes from a row to the next where those of a strip are gathered: an odd number of cache lines,
+/// since rows of a power of two bytes would all compete for the same places of the cache.
+fn row_pitch(row_bytes: usize) -> usize {
+    const LINE: usize = 64;
+    (row_bytes.div_ceil(LINE) | 1) * LINE
+}
+
+/// Packs the first rows of a strip, or all, which lie [`row_pitch`] apart.
 fn pack_rows(spec: &FormatSpec, layout: Layout, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
+    let rows = rows.chunks_exact(row_pitch(row_bytes)).map(|row| &row[..row_bytes]);
     if let Some(pack_strip) = spec.pack_strip
-        && rows.len() == row_bytes * layout.rows()
+        && rows.len() == layout.rows()
     {
         let mut each: [&[u8]; MAX_STRIP_ROWS] = [&[]; MAX_STRIP_ROWS];
-        for (each, row) in each.iter_mut().zip(rows.chunks_exact(row_bytes)) {
+        for (each, row) in each.iter_mut().zip(rows) {
             *each = row;
         }
         return pack_strip(layout, &each[..layout.rows()], strip);
     }
-    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+    for (r, row) in rows.enumerate() {
         (spec.pack_row)(layout, row, r, strip);
     }
 }

@@ -3,6 +3,9 @@
 
 use super::Layout;
 
+/// Rows whose words change places together.
+const TOGETHER: usize = 8;
+
 /// Writes a section of `VECTORS` 4-byte cells of each row, from byte `at` of the rows on.
 pub(super) fn put_cells<const VECTORS: usize>(
     layout: Layout,
@@ -11,30 +14,53 @@ pub(super) fn put_cells<const VECTORS: usize>(
     section: &mut [u8],
     cell: impl Fn(u32) -> u32,
 ) {
-    match layout.lanes {
-        8 => put_lanes::<VECTORS, 8>(rows, at, section, cell),
-        _ => put_lanes::<VECTORS, 16>(rows, at, section, cell),
+    for (half, rows) in rows.chunks_exact(layout.lanes).enumerate() {
+        let section = &mut section[layout.cell(half * layout.lanes, VECTORS, 0)..];
+        match layout.lanes / TOGETHER {
+            1 => put_words::<VECTORS, 1>(rows, at, section, &cell),
+            _ => put_words::<VECTORS, 2>(rows, at, section, &cell),
+        }
     }
 }
 
-fn put_lanes<const VECTORS: usize, const LANES: usize>(
+/// Writes `WORDS` 4-byte words of `EIGHTS` times eight rows, those of all rows beside each other.
+fn put_words<const WORDS: usize, const EIGHTS: usize>(
     rows: &[&[u8]],
     at: usize,
-    section: &mut [u8],
+    out: &mut [u8],
     cell: impl Fn(u32) -> u32,
 ) {
-    let halves = section.chunks_exact_mut(4 * LANES * VECTORS);
-    for (rows, half) in rows.as_chunks::<LANES>().0.iter().zip(halves) {
-        let mut cells = [[0; LANES]; VECTORS];
+    let mut cells = [[[0; TOGETHER]; EIGHTS]; WORDS];
+    let Some(rows) = rows.as_chunks::<TOGETHER>().0.first_chunk::<EIGHTS>() else { return };
+    for (eight, rows) in rows.iter().enumerate() {
         for (lane, row) in rows.iter().enumerate() {
-            let words = row[at..at + 4 * VECTORS].as_chunks::<4>().0;
+            let words = row[at..at + 4 * WORDS].as_chunks::<4>().0;
             for (cells, word) in cells.iter_mut().zip(words) {
-                cells[lane] = u32::from_le_bytes(*word);
+                cells[eight][lane] = u32::from_le_bytes(*word);
             }
         }
-        for (out, word) in half.as_chunks_mut::<4>().0.iter_mut().zip(cells.as_flattened()) {
-            *out = cell(*word).to_le_bytes();
+    }
+    let cells = cells.as_flattened().as_flattened();
+    for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(cells) {
+        *out = cell(*word).to_le_bytes();
+    }
+}
+
+/// Writes the 4-byte values of the rows, those of all rows beside each other.
+pub(super) fn put_singles(_: Layout, rows: &[&[u8]], strip: &mut [u8]) {
+    const WORDS: usize = 8;
+    let pitch = 4 * rows.len();
+    let mut blocks = strip.chunks_exact_mut(WORDS * pitch);
+    let mut at = 0;
+    for block in blocks.by_ref() {
+        match rows.len() / TOGETHER {
+            2 => put_words::<WORDS, 2>(rows, at, block, |word| word),
+            _ => put_words::<WORDS, 4>(rows, at, block, |word| word),
         }
+        at += 4 * WORDS;
+    }
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(pitch).enumerate() {
+        put_parameters(rows, at + 4 * k, 4, out);
     }
 }
 
@@ -145,12 +171,20 @@ mod tests {
             let mut out = vec![0; 11 * n];
             put_bytes(&rows, 3, 11, &mut out);
             let mut halves = vec![0; 22 * n];
-            put_halves(Layout { lanes: n / 2 }, &rows, &mut halves);
+            let layout = Layout { lanes: n / 2 };
+            put_halves(layout, &rows, &mut halves);
+            let rows_of_singles: Vec<&[u8]> = rows.iter().map(|row| &row[..20]).collect();
+            let mut singles = vec![0; 20 * n];
+            put_singles(layout, &rows_of_singles, &mut singles);
             for (r, row) in rows.iter().enumerate() {
                 for k in 0..11 {
                     assert_eq!(out[k * n + r], row[3 + k]);
                     let at = 2 * (k * n + r);
                     assert_eq!(halves[at..at + 2], row[2 * k..2 * k + 2]);
+                }
+                for k in 0..5 {
+                    let at = 4 * (k * n + r);
+                    assert_eq!(singles[at..at + 4], row[4 * k..4 * k + 4]);
                 }
             }
         }
