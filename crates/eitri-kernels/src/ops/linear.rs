@@ -199,8 +199,17 @@ pub(super) unsafe fn strip(
         };
         let start = row * columns.ldy + columns.offset + column;
         // SAFETY: by the caller's promise.
-        unsafe { y.part(start..start + width) }.copy_from_slice(&values[..width]);
+        copy(&values[..width], unsafe { y.part(start..start + width) });
     }
+}
+
+/// Copies sixteen values at a time without a call.
+fn copy(from: &[f32], to: &mut [f32]) {
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<16>(), to.as_chunks_mut::<16>());
+    for (from, to) in from.iter().zip(to) {
+        *to = *from;
+    }
+    to_rest.copy_from_slice(from_rest);
 }
 
 /// The rows of `x` that `rows` names, at their places, with the inputs in the order of the weight's

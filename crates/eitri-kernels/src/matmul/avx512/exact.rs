@@ -3,15 +3,15 @@
 //! before the next one. Both are the same operations in the same order.
 
 use std::arch::x86_64::{
-    __m512, _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_mul_ps,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_srl_epi32, _mm512_storeu_ps, _mm512_sub_ps,
+    __m512, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_fmadd_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_srl_epi32, _mm512_storeu_ps,
 };
 
 use super::{
     LANES, ROWS, checked,
     codes::count,
     dense::{F32, accumulate},
-    integer::{Format, Parameters, VECTORS},
+    integer::{FOURS, Format, Parameters, VECTORS},
     prefetch, store, sums,
 };
 use crate::{
@@ -56,34 +56,38 @@ struct Dequantised<F>(F);
 impl<F: Format> Values for Dequantised<F> {
     type Group = Parameters;
 
+    /// With the centre in the middle: `code * scale + (middle - CENTRE * scale)` takes one operation.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vnni")]
     unsafe fn group(self, group: usize) -> Parameters {
+        let minus_centre = _mm512_set1_ps(-F::CENTRE as f32);
         // SAFETY: the caller's.
-        unsafe { self.0.parameters(group) }
+        let mut parameters = unsafe { self.0.parameters(group) };
+        for s in 0..F::SCALES {
+            for half in 0..2 {
+                let (scale, middle) = (parameters.scale[s][half], parameters.middle[s][half]);
+                if F::CENTRE != 0 {
+                    parameters.middle[s][half] = _mm512_fmadd_ps(minus_centre, scale, middle);
+                }
+            }
+        }
+        parameters
     }
 
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vnni")]
     unsafe fn four(self, common: &Parameters, group: usize, v: usize) -> [[__m512; 2]; 4] {
-        let (mask, centre) = (_mm512_set1_epi32(255), _mm512_set1_ps(F::CENTRE as f32));
-        let scale = if F::SCALES == 1 { 0 } else { v / (VECTORS / 2) };
-        let mut values = [[centre; 2]; 4];
+        let mask = _mm512_set1_epi32(255);
+        let s = if F::SCALES == 1 { 0 } else { v / (VECTORS / 2) };
+        let mut values = [[_mm512_setzero_ps(); 2]; 4];
         for half in 0..2 {
             // SAFETY: the caller's.
             let cells = unsafe { self.0.codes(group, half, v) };
             for place in 0..4 {
                 let k = if F::SWAPPED { [0, 2, 1, 3][place] } else { place };
                 let code = _mm512_and_si512(_mm512_srl_epi32(cells, count(8 * place)), mask);
-                let mut value = _mm512_cvtepi32_ps(code);
-                if F::CENTRE != 0 {
-                    value = _mm512_sub_ps(value, centre);
-                }
-                value = _mm512_mul_ps(value, common.scale[scale][half]);
-                if F::MIDDLE {
-                    value = _mm512_add_ps(value, common.middle[scale][half]);
-                }
-                values[k][half] = value;
+                let (scale, middle) = (common.scale[s][half], common.middle[s][half]);
+                values[k][half] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(code), scale, middle);
             }
         }
         values
@@ -138,13 +142,16 @@ unsafe fn direct<V: Values, const M: usize>(strip: V, call: &StripCall<'_>, out:
             let (start, bytes) = strip.place(group);
             prefetch(start, bytes);
             let common = strip.group(group);
-            for v in 0..VECTORS {
-                let values = strip.four(&common, group, v);
-                for k in 0..4 {
-                    for m in 0..M {
-                        let x = _mm512_set1_ps(*x[m].add(GROUP * group + 4 * v + k));
-                        acc[m][0] = _mm512_fmadd_ps(values[k][0], x, acc[m][0]);
-                        acc[m][1] = _mm512_fmadd_ps(values[k][1], x, acc[m][1]);
+            for four in 0..FOURS {
+                for i in 0..4 {
+                    let v = 4 * four + i;
+                    let values = strip.four(&common, group, v);
+                    for k in 0..4 {
+                        for m in 0..M {
+                            let x = _mm512_set1_ps(*x[m].add(GROUP * group + 4 * v + k));
+                            acc[m][0] = _mm512_fmadd_ps(values[k][0], x, acc[m][0]);
+                            acc[m][1] = _mm512_fmadd_ps(values[k][1], x, acc[m][1]);
+                        }
                     }
                 }
             }
@@ -177,12 +184,15 @@ unsafe fn widen<V: Values>(strip: V, group: usize, out: &mut [[f32; ROWS]; GROUP
         let (start, bytes) = strip.place(group);
         prefetch(start, bytes);
         let common = strip.group(group);
-        for v in 0..VECTORS {
-            let values = strip.four(&common, group, v);
-            for k in 0..4 {
-                let out = out[4 * v + k].as_mut_ptr();
-                _mm512_storeu_ps(out, values[k][0]);
-                _mm512_storeu_ps(out.add(LANES), values[k][1]);
+        for four in 0..FOURS {
+            for i in 0..4 {
+                let v = 4 * four + i;
+                let values = strip.four(&common, group, v);
+                for k in 0..4 {
+                    let out = out[4 * v + k].as_mut_ptr();
+                    _mm512_storeu_ps(out, values[k][0]);
+                    _mm512_storeu_ps(out.add(LANES), values[k][1]);
+                }
             }
         }
     }

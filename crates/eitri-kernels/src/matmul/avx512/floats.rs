@@ -1,4 +1,4 @@
-//! 4-bit floats: `Mxfp4` and `Nvfp4`. Twice a value is an integer, made unsigned by a centre.
+//! 4-bit floats: `Mxfp4` and `Nvfp4`, as integers of twice their value.
 
 use std::arch::x86_64::{
     __m512, __m512i, _mm512_castsi512_ps, _mm512_loadu_ps, _mm512_max_epi32, _mm512_mul_ps,
@@ -7,28 +7,12 @@ use std::arch::x86_64::{
 
 use super::{
     LANES, ROWS,
-    codes::{named, nibbles, wide},
+    codes::{Codes, E2m1, wide},
     e4m3,
     integer::{Format, Parameters},
     load_half,
 };
-use crate::{
-    matmul::StripCall,
-    weight::{GROUP, mxfp4::DOUBLED},
-};
-
-const CENTRE: i32 = 12;
-
-/// Doubled values, made unsigned by the centre.
-static UNSIGNED: [u8; 16] = {
-    let mut table = [0; 16];
-    let mut code = 0;
-    while code < 16 {
-        table[code] = (DOUBLED[code] as i32 + CENTRE) as u8;
-        code += 1;
-    }
-    table
-};
+use crate::{matmul::StripCall, weight::GROUP};
 
 /// `Mxfp4`.
 #[derive(Clone, Copy)]
@@ -39,7 +23,7 @@ impl Mxfp4 {
 }
 
 impl Format for Mxfp4 {
-    const CENTRE: i32 = CENTRE;
+    const CENTRE: i32 = E2m1::CENTRE;
     const MIDDLE: bool = false;
 
     fn of(call: &StripCall<'_>) -> (Self, usize) {
@@ -50,8 +34,7 @@ impl Format for Mxfp4 {
     #[target_feature(enable = "avx512bw,avx512vnni")]
     unsafe fn codes(self, group: usize, half: usize, v: usize) -> __m512i {
         // SAFETY: the caller's.
-        let codes = unsafe { nibbles(self.0.add(group * Self::BYTES + ROWS), half, v) };
-        named(&UNSIGNED, codes)
+        unsafe { E2m1::vector(self.0.add(group * Self::BYTES + ROWS), half, v) }
     }
 
     /// 2^(exponent - 127) is the bits of a float, but for the least of them, which is not normal.
@@ -93,7 +76,7 @@ impl Nvfp4 {
 }
 
 impl Format for Nvfp4 {
-    const CENTRE: i32 = CENTRE;
+    const CENTRE: i32 = E2m1::CENTRE;
     const MIDDLE: bool = false;
     const SCALES: usize = 2;
 
@@ -106,10 +89,9 @@ impl Format for Nvfp4 {
     #[target_feature(enable = "avx512bw,avx512vnni")]
     unsafe fn codes(self, group: usize, half: usize, v: usize) -> __m512i {
         // SAFETY: the caller's.
-        let codes = unsafe {
-            nibbles(self.strip.add(Self::HEADER + group * Self::BYTES + 2 * ROWS), half, v)
-        };
-        named(&UNSIGNED, codes)
+        unsafe {
+            E2m1::vector(self.strip.add(Self::HEADER + group * Self::BYTES + 2 * ROWS), half, v)
+        }
     }
 
     #[inline]

@@ -1,18 +1,19 @@
 //! `Grouped` integer weights.
 
-use std::arch::x86_64::{
-    __m512, __m512i, _mm_loadu_si128, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
-    _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_sub_ps,
+use std::{
+    arch::x86_64::{
+        __m512, __m512i, _mm_loadu_si128, _mm512_castsi512_ps, _mm512_cvtepi8_epi32,
+        _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_cvtepu16_epi32, _mm512_loadu_ps,
+        _mm512_mul_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_sub_ps,
+    },
+    marker::PhantomData,
 };
 
 use super::{
     LANES, ROWS,
-    codes::{bytes, nibbles},
+    codes::Codes,
     integer::{Format, Parameters},
-    load_half,
-    plain::{SIGNED, unsigned},
-    row_f16,
+    load_half, row_f16,
 };
 use crate::{Grouped, ScaleType, WeightFormat, matmul::StripCall, weight::GROUP};
 
@@ -84,11 +85,7 @@ impl Blocks {
     /// Minus the zeros of the block of a group, times their scales.
     #[inline]
     #[target_feature(enable = "avx512bw,avx512vnni")]
-    unsafe fn middles<const IS_SIGNED: bool>(
-        self,
-        group: usize,
-        scale: [__m512; 2],
-    ) -> [__m512; 2] {
+    unsafe fn middles(self, group: usize, scale: [__m512; 2], signed: bool) -> [__m512; 2] {
         let mut middles = [_mm512_setzero_ps(); 2];
         for half in 0..2 {
             // SAFETY: within the caller's block.
@@ -97,7 +94,7 @@ impl Blocks {
                 _mm_loadu_si128(self.block(group).add(at).cast())
             };
             let zeros =
-                if IS_SIGNED { _mm512_cvtepi8_epi32(zeros) } else { _mm512_cvtepu8_epi32(zeros) };
+                if signed { _mm512_cvtepi8_epi32(zeros) } else { _mm512_cvtepu8_epi32(zeros) };
             let minus = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtepi32_ps(zeros));
             middles[half] = _mm512_mul_ps(minus, scale[half]);
         }
@@ -120,60 +117,43 @@ pub(super) unsafe fn load_bf16(p: *const u8) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(values))
 }
 
-/// A kind of codes with or without zeros.
-macro_rules! format {
-    ($name:ident, signed: $signed:literal, zero: $zero:literal, centre: $centre:expr) => {
-        #[doc = concat!("`Grouped` weights of `Codes::", stringify!($name), "`.")]
-        #[derive(Clone, Copy)]
-        pub(super) struct $name(Blocks);
+/// Weights of some kind of codes with or without zeros.
+#[derive(Clone, Copy)]
+pub(super) struct Integers<C, const ZERO: bool>(Blocks, PhantomData<C>);
 
-        impl Format for $name {
-            const CENTRE: i32 = $centre;
-            const MIDDLE: bool = $zero;
-            const SWAPPED: bool = $signed;
+impl<C: Codes, const ZERO: bool> Format for Integers<C, ZERO> {
+    const CENTRE: i32 = if ZERO && !C::SIGNED { 0 } else { C::CENTRE };
+    const MIDDLE: bool = ZERO;
+    const SWAPPED: bool = C::SWAPPED;
 
-            fn of(call: &StripCall<'_>) -> (Self, usize) {
-                let (blocks, bytes) = Blocks::of(call);
-                (Self(blocks), bytes)
-            }
+    fn of(call: &StripCall<'_>) -> (Self, usize) {
+        let (blocks, bytes) = Blocks::of(call);
+        (Self(blocks, PhantomData), bytes)
+    }
 
-            #[inline]
-            #[target_feature(enable = "avx512bw,avx512vnni")]
-            unsafe fn codes(self, group: usize, half: usize, v: usize) -> __m512i {
-                // SAFETY: the caller's.
-                unsafe {
-                    let section = self.0.codes(group);
-                    if $signed {
-                        unsigned(bytes(section, half, v))
-                    } else {
-                        nibbles(section, half, v)
-                    }
-                }
-            }
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vnni")]
+    unsafe fn codes(self, group: usize, half: usize, v: usize) -> __m512i {
+        // SAFETY: the caller's.
+        unsafe { C::vector(self.0.codes(group), half, v) }
+    }
 
-            #[inline]
-            #[target_feature(enable = "avx512bw,avx512vnni")]
-            unsafe fn parameters(self, group: usize) -> Parameters {
-                // SAFETY: the caller's.
-                unsafe {
-                    let scale = self.0.scales(group);
-                    if $zero {
-                        Parameters::with_middle(scale, self.0.middles::<$signed>(group, scale))
-                    } else {
-                        Parameters::scale(scale)
-                    }
-                }
-            }
-
-            #[inline]
-            fn place(self, group: usize) -> (*const u8, usize) {
-                self.0.place(group)
+    #[inline]
+    #[target_feature(enable = "avx512bw,avx512vnni")]
+    unsafe fn parameters(self, group: usize) -> Parameters {
+        // SAFETY: the caller's.
+        unsafe {
+            let scale = self.0.scales(group);
+            if ZERO {
+                Parameters::with_middle(scale, self.0.middles(group, scale, C::SIGNED))
+            } else {
+                Parameters::scale(scale)
             }
         }
-    };
-}
+    }
 
-format!(U4, signed: false, zero: false, centre: 8);
-format!(U4Zero, signed: false, zero: true, centre: 0);
-format!(I8, signed: true, zero: false, centre: SIGNED);
-format!(I8Zero, signed: true, zero: true, centre: SIGNED);
+    #[inline]
+    fn place(self, group: usize) -> (*const u8, usize) {
+        self.0.place(group)
+    }
+}

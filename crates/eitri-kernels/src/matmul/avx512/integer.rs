@@ -3,7 +3,7 @@
 //! A 32-bit lane starts at minus the centre times the sum of its activations, so that codes with an
 //! implied zero need no correction after the sum.
 //!
-//! A few rows are multiplied while the strip is unpacked. With more, eight groups are unpacked into
+//! Some tiles of rows are multiplied while the strip is unpacked. With more, eight groups are unpacked into
 //! the first-level cache for all of them. Both are the same operations in the same order.
 
 use std::{
@@ -28,6 +28,8 @@ const TILE: usize = 6;
 const fn tile_rows<F: Format>() -> usize {
     if F::SCALES == 1 { TILE } else { 5 }
 }
+/// With more tiles than these it pays to unpack a strip once for all.
+const DIRECT_TILES: usize = 4;
 /// Groups that are unpacked together.
 const PIECE: usize = 8;
 /// Vectors of codes of a group for each half of a strip.
@@ -206,9 +208,11 @@ fn multiply<F: Format>(call: &StripCall<'_>, out: &mut [f32]) {
     let (strip, groups) = (Packed(strip), call.k / GROUP);
     checked(call, bytes, groups * Record::<F>::BYTES, out);
     let (rows, out) = (call.rows.len(), out.as_mut_ptr());
-    if rows <= tile_rows::<F>() {
-        // SAFETY: sizes are checked.
-        unsafe { rows_of::<F, _>(&strip, 0..groups, call, (0, rows), out) };
+    if rows <= DIRECT_TILES * tile_rows::<F>() {
+        tiles(rows, tile_rows::<F>(), |start, size| {
+            // SAFETY: sizes are checked; `start + size` is at most the number of rows.
+            unsafe { rows_of::<F, _>(&strip, 0..groups, call, (start, size), out) };
+        });
         return;
     }
     let nothing = Parameters::scale([_mm512_setzero_ps(); 2]);
@@ -268,9 +272,7 @@ unsafe fn tile<F: Format, S: Source, const M: usize>(
             records[m] = records[m].add(first * Record::<F>::BYTES);
         }
         for g in 0..groups.len() {
-            if M < 4 {
-                source.request(g);
-            }
+            source.request(g);
             let parameters = source.parameters(g);
             let mut scaled = [[_mm512_setzero_ps(); 2]; M];
             for s in 0..F::SCALES {

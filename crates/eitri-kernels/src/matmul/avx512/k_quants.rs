@@ -1,20 +1,22 @@
 //! ggml's formats with blocks of 256 values: `Q2K` to `Q6K` and `Iq4Xs`.
 
-use std::arch::x86_64::{
-    __m256i, __m512, __m512i, _mm256_and_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_slli_epi16, _mm256_srl_epi16, _mm256_srli_epi16,
-    _mm256_sub_epi8, _mm512_and_si512, _mm512_cvtepi8_epi16, _mm512_cvtepi8_epi32,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16, _mm512_mul_ps, _mm512_set1_epi32, _mm512_setzero_ps,
-    _mm512_slli_epi32, _mm512_srai_epi32, _mm512_srli_epi32, _mm512_sub_ps,
+use std::{
+    arch::x86_64::{
+        __m256i, __m512, __m512i, _mm256_and_si256, _mm256_castsi256_si128,
+        _mm256_extracti128_si256, _mm256_or_si256, _mm256_set1_epi8, _mm256_slli_epi16,
+        _mm256_srl_epi16, _mm256_srli_epi16, _mm256_sub_epi8, _mm512_and_si512,
+        _mm512_cvtepi8_epi16, _mm512_cvtepi8_epi32, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16,
+        _mm512_mul_ps, _mm512_set1_epi32, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_srai_epi32,
+        _mm512_srli_epi32, _mm512_sub_ps,
+    },
+    marker::PhantomData,
 };
 
 use super::{
     ROWS,
-    codes::{bits, count, joined, named, nibbles, pairs, widened},
+    codes::{Bits, Codes, Steps, count, wide},
     integer::{Format, Parameters},
-    load_half,
-    plain::{SIGNED, UNSIGNED_STEPS},
-    row_f16,
+    load_half, row_f16,
 };
 use crate::{matmul::StripCall, weight::GROUP};
 
@@ -83,27 +85,17 @@ fn negative(a: [__m512; 2]) -> [__m512; 2] {
     [_mm512_sub_ps(zero, a[0]), _mm512_sub_ps(zero, a[1])]
 }
 
-/// `Q4K`, or with `HIGH` bits `Q5K`: `BYTES` is 144 or 176.
+/// `Q4K` with blocks of 144 bytes, `Q5K` with blocks of 176.
 #[derive(Clone, Copy)]
-pub(super) struct QK<const HIGH: bool>(*const u8);
+pub(super) struct Q45K<C, const BYTES: usize>(Blocks<BYTES>, PhantomData<C>);
 
-impl<const HIGH: bool> QK<HIGH> {
-    const GROUP: usize = ROWS * if HIGH { 20 } else { 16 };
-    const BLOCK: usize = 16 * ROWS + GROUPS * Self::GROUP;
-
-    #[inline]
-    unsafe fn block(self, group: usize) -> (*const u8, usize) {
-        // SAFETY: the caller's strip holds the group.
-        (unsafe { self.0.add(group / GROUPS * Self::BLOCK) }, group % GROUPS)
-    }
-}
-
-impl<const HIGH: bool> Format for QK<HIGH> {
+impl<C: Codes, const BYTES: usize> Format for Q45K<C, BYTES> {
     const CENTRE: i32 = 0;
     const MIDDLE: bool = true;
 
     fn of(call: &StripCall<'_>) -> (Self, usize) {
-        (Self(call.strip.as_ptr()), call.k / BLOCK_K * Self::BLOCK)
+        let (blocks, bytes) = Blocks::of(call);
+        (Self(blocks, PhantomData), bytes)
     }
 
     #[inline]
@@ -111,13 +103,8 @@ impl<const HIGH: bool> Format for QK<HIGH> {
     unsafe fn codes(self, group: usize, half: usize, v: usize) -> __m512i {
         // SAFETY: the caller's.
         unsafe {
-            let (block, group) = self.block(group);
-            let sections = block.add(16 * ROWS + group * Self::GROUP);
-            let low = nibbles(sections, half, v);
-            if !HIGH {
-                return low;
-            }
-            joined(low, bits::<4>(sections.add(16 * ROWS), half, v))
+            let (block, group) = self.0.block(group);
+            C::vector(block.add((16 + group * C::BYTES) * ROWS), half, v)
         }
     }
 
@@ -126,20 +113,19 @@ impl<const HIGH: bool> Format for QK<HIGH> {
     unsafe fn parameters(self, group: usize) -> Parameters {
         // SAFETY: the caller's.
         unsafe {
-            let (block, group) = self.block(group);
+            let (block, group) = self.0.block(group);
             let low = load_half(block.add((4 + group) * ROWS));
             let high = load_half(block.add((12 + group / 2) * ROWS));
             let [scales, minima] = six_bits(low, high, 4 * (group % 2));
-            let scale = times(row_f16(block), widened(scales));
-            let minimum = times(row_f16(block.add(2 * ROWS)), widened(minima));
+            let scale = times(row_f16(block), floats(wide(scales)));
+            let minimum = times(row_f16(block.add(2 * ROWS)), floats(wide(minima)));
             Parameters::with_middle(scale, negative(minimum))
         }
     }
 
     #[inline]
     fn place(self, group: usize) -> (*const u8, usize) {
-        let bytes = Self::BLOCK / GROUPS;
-        (self.0.wrapping_add(group * bytes), bytes)
+        self.0.place(group)
     }
 }
 
@@ -175,7 +161,7 @@ fn floats(integers: [__m512i; 2]) -> [__m512; 2] {
 pub(super) struct Q6K(Blocks<210>);
 
 impl Format for Q6K {
-    const CENTRE: i32 = 32;
+    const CENTRE: i32 = Bits::<4, 2>::CENTRE;
     const MIDDLE: bool = false;
     const SCALES: usize = 2;
 
@@ -190,8 +176,7 @@ impl Format for Q6K {
         // SAFETY: the caller's.
         unsafe {
             let (block, group) = self.0.block(group);
-            let low = block.add((2 + 26 * group + 2) * ROWS);
-            joined(nibbles(low, half, v), pairs::<4>(low.add(16 * ROWS), half, v))
+            Bits::<4, 2>::vector(block.add((2 + 26 * group + 2) * ROWS), half, v)
         }
     }
 
@@ -218,7 +203,7 @@ impl Format for Q6K {
 pub(super) struct Q3K(Blocks<110>);
 
 impl Format for Q3K {
-    const CENTRE: i32 = 4;
+    const CENTRE: i32 = Bits::<2, 1>::CENTRE;
     const MIDDLE: bool = false;
     const SCALES: usize = 2;
 
@@ -233,8 +218,7 @@ impl Format for Q3K {
         // SAFETY: the caller's.
         unsafe {
             let (block, group) = self.0.block(group);
-            let low = block.add((14 + 12 * group) * ROWS);
-            joined(pairs::<0>(low, half, v), bits::<2>(low.add(8 * ROWS), half, v))
+            Bits::<2, 1>::vector(block.add((14 + 12 * group) * ROWS), half, v)
         }
     }
 
@@ -281,7 +265,7 @@ impl Format for Q2K {
         // SAFETY: the caller's.
         unsafe {
             let (block, group) = self.0.block(group);
-            pairs::<0>(block.add((4 + 10 * group + 2) * ROWS), half, v)
+            Bits::<2, 0>::vector(block.add((4 + 10 * group + 2) * ROWS), half, v)
         }
     }
 
@@ -318,9 +302,9 @@ impl Format for Q2K {
 pub(super) struct Iq4Xs(Blocks<136>);
 
 impl Format for Iq4Xs {
-    const CENTRE: i32 = SIGNED;
+    const CENTRE: i32 = Steps::CENTRE;
     const MIDDLE: bool = false;
-    const SWAPPED: bool = true;
+    const SWAPPED: bool = Steps::SWAPPED;
 
     fn of(call: &StripCall<'_>) -> (Self, usize) {
         let (blocks, bytes) = Blocks::of(call);
@@ -333,7 +317,7 @@ impl Format for Iq4Xs {
         // SAFETY: the caller's.
         unsafe {
             let (block, group) = self.0.block(group);
-            named(&UNSIGNED_STEPS, nibbles(block.add((8 + 16 * group) * ROWS), half, v))
+            Steps::vector(block.add((8 + 16 * group) * ROWS), half, v)
         }
     }
 

@@ -30,6 +30,7 @@ use std::arch::x86_64::{
     _mm512_loadu_ps, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_storeu_ps,
 };
 
+use self::codes::{Bits, Bytes, Steps};
 use super::{Kernel, StripCall};
 use crate::{
     Activations, Codes,
@@ -66,25 +67,27 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
         F32 => unprepared("avx512 f32 fma", dense::f32 as _),
         F16 => unprepared("avx512 f16 widened, f32 fma", dense::f16 as _),
         Bf16 => unprepared("avx512 bf16 widened, f32 fma", dense::bf16 as _),
-        I8 => pair!(activations, plain::I8, "i8"),
-        U4 => pair!(activations, plain::U4<false>, "u4"),
-        U4Min => pair!(activations, plain::U4<true>, "u4+min"),
-        U5 => pair!(activations, plain::U5<false>, "u5"),
-        U5Min => pair!(activations, plain::U5<true>, "u5+min"),
+        I8 => pair!(activations, plain::Plain<Bytes, false>, "i8"),
+        U4 => pair!(activations, plain::Plain<Bits<4, 0>, false>, "u4"),
+        U4Min => pair!(activations, plain::Plain<Bits<4, 0>, true>, "u4+min"),
+        U5 => pair!(activations, plain::Plain<Bits<4, 1>, false>, "u5"),
+        U5Min => pair!(activations, plain::Plain<Bits<4, 1>, true>, "u5+min"),
         Q2K => pair!(activations, k_quants::Q2K, "q2_k"),
         Q3K => pair!(activations, k_quants::Q3K, "q3_k"),
-        Q4K => pair!(activations, k_quants::QK<false>, "q4_k"),
-        Q5K => pair!(activations, k_quants::QK<true>, "q5_k"),
+        Q4K => pair!(activations, k_quants::Q45K<Bits<4, 0>, 144>, "q4_k"),
+        Q5K => pair!(activations, k_quants::Q45K<Bits<4, 1>, 176>, "q5_k"),
         Q6K => pair!(activations, k_quants::Q6K, "q6_k"),
-        Iq4Nl => pair!(activations, plain::Iq4Nl, "iq4_nl"),
+        Iq4Nl => pair!(activations, plain::Plain<Steps, false>, "iq4_nl"),
         Iq4Xs => pair!(activations, k_quants::Iq4Xs, "iq4_xs"),
         Mxfp4 => pair!(activations, floats::Mxfp4, "mxfp4"),
         Nvfp4 => pair!(activations, floats::Nvfp4, "nvfp4"),
         Grouped(grouped) => match grouped.codes {
-            Codes::U4 => pair!(activations, grouped::U4, "grouped u4"),
-            Codes::U4Zero => pair!(activations, grouped::U4Zero, "grouped u4+zero"),
-            Codes::I8 => pair!(activations, grouped::I8, "grouped i8"),
-            Codes::I8Zero => pair!(activations, grouped::I8Zero, "grouped i8+zero"),
+            Codes::U4 => pair!(activations, grouped::Integers<Bits<4, 0>, false>, "grouped u4"),
+            Codes::U4Zero => {
+                pair!(activations, grouped::Integers<Bits<4, 0>, true>, "grouped u4+zero")
+            }
+            Codes::I8 => pair!(activations, grouped::Integers<Bytes, false>, "grouped i8"),
+            Codes::I8Zero => pair!(activations, grouped::Integers<Bytes, true>, "grouped i8+zero"),
             Codes::E4m3 => unprepared("avx512 e4m3 widened, f32 fma", e4m3::multiply as _),
         },
     }
