@@ -50,9 +50,12 @@ pub struct SequenceSpan {
 /// Name of the attention kernel that `ctx` uses for a KV memory of type `dtype`.
 pub fn attention_kernel_name(ctx: &Context, dtype: DType) -> &'static str {
     match (ctx.isa(), dtype) {
-        (Isa::Avx2 | Isa::Avx512, DType::BF16) => "attention-avx2-bf16",
-        (Isa::Avx2 | Isa::Avx512, DType::F32) => "attention-avx2-f32",
-        (Isa::Avx2 | Isa::Avx512, DType::F8E4M3) => "attention-avx2-fp8",
+        (Isa::Avx2, DType::BF16) => "attention-avx2-bf16",
+        (Isa::Avx2, DType::F32) => "attention-avx2-f32",
+        (Isa::Avx2, DType::F8E4M3) => "attention-avx2-fp8",
+        (Isa::Avx512, DType::BF16) => "attention-avx512-bf16",
+        (Isa::Avx512, DType::F32) => "attention-avx512-f32",
+        (Isa::Avx512, DType::F8E4M3) => "attention-avx512-fp8",
         (Isa::NeonDot, DType::BF16) => "attention-neon-bf16",
         (Isa::NeonDot, DType::F32) => "attention-neon-f32",
         (Isa::NeonDot, DType::F8E4M3) => "attention-neon-fp8",
