@@ -25,16 +25,8 @@ fn main() -> Result<(), KernelError> {
             let peaks = Peaks::measure(ctx.pool())?;
             println!("\n[{n}, {k}], {activations:?} activations; {peaks}");
             println!(
-                "{:12} {:34} {:>6} {:>6} {:>9} {:>6} {:>6} {:>6} {:>6}",
-                "format",
-                "kernel",
-                "GB/s",
-                "share",
-                "8: GMAC/s",
-                "512:",
-                "/f32",
-                "/i8i32",
-                "/i8i16"
+                "{:17} {:38} {:>6} {:>6} {:>9} {:>6} {:>6} {:>6} {:>6}",
+                "format", "kernel", "GB/s", "share", "8: GMAC/s", "512:", "/f32", "/bf16", "/int8"
             );
             for format in WeightFormat::ALL {
                 let selected =
@@ -51,13 +43,13 @@ fn main() -> Result<(), KernelError> {
 fn print(ctx: &Context, peaks: &Peaks, format: WeightFormat, rates: &LinearRates) {
     let LinearRates { one_row_gbps, eight_rows_gmacs, prefill_gmacs } = *rates;
     println!(
-        "{:12} {:34} {one_row_gbps:6.1} {:6.2} {eight_rows_gmacs:9.0} {prefill_gmacs:6.0} {:6.2} \
+        "{:17} {:38} {one_row_gbps:6.1} {:6.2} {eight_rows_gmacs:9.0} {prefill_gmacs:6.0} {:6.2} \
          {:6.2} {:6.2}",
         format.name(),
         kernel_name(ctx, format),
         one_row_gbps / peaks.read,
         prefill_gmacs / peaks.f32,
-        prefill_gmacs / peaks.int8_i32,
-        prefill_gmacs / peaks.int8_i16,
+        prefill_gmacs / peaks.bf16,
+        prefill_gmacs / peaks.int8,
     );
 }

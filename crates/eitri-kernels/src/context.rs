@@ -11,25 +11,47 @@ pub enum Isa {
     Scalar,
     /// x86-64 with AVX2, FMA and F16C.
     Avx2,
+    /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI, and what `Avx2` names.
+    Avx512,
     /// `AArch64` with NEON and the dot-product extension.
     NeonDot,
 }
 
 impl Isa {
+    const ALL: [Self; 4] = [Self::Scalar, Self::Avx2, Self::Avx512, Self::NeonDot];
+
     /// The best one that this CPU has.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c")
-        {
-            return Self::Avx2;
+        Self::available().last().unwrap_or(Self::Scalar)
+    }
+
+    /// Those that this CPU has, the plain one first and the best one last.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_available())
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            Self::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod"),
+            _ => false,
         }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("dotprod") {
-            return Self::NeonDot;
-        }
-        Self::Scalar
     }
 
     /// Name for logs and `eitri inspect`.
@@ -37,6 +59,7 @@ impl Isa {
         match self {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
             Self::NeonDot => "neon-dotprod",
         }
     }
@@ -108,7 +131,7 @@ impl Context {
     pub fn new(config: &ContextConfig) -> Result<Self, KernelError> {
         let isa = config.isa.unwrap_or_else(Isa::detect);
         // Kernels rely on this check: they run whatever instructions the context names.
-        if isa != Isa::Scalar && isa != Isa::detect() {
+        if !isa.is_available() {
             let what = format!("{} instructions on this CPU", isa.name());
             return Err(KernelError::Unsupported { op: "context", what });
         }

@@ -145,15 +145,53 @@ impl ThreadPool {
             return Ok(());
         }
         let next = AtomicUsize::new(0);
-        self.run(&|_| {
-            loop {
-                let start = next.fetch_add(grain, Ordering::Relaxed);
-                if start >= items {
-                    break;
-                }
-                job(start..(start + grain).min(items));
+        self.run(&|_| take(&next, items, grain, &job))
+    }
+
+    /// The same, but each thread has a stretch of the items and goes through its ranges in order
+    /// before it helps with others': what is requested beyond the end of a range is then its own next
+    /// one, not another thread's.
+    ///
+    /// # Errors
+    /// When a worker's job panicked.
+    pub fn for_stretches(
+        &self,
+        items: usize,
+        grain: usize,
+        job: impl Fn(Range<usize>) + Sync,
+    ) -> Result<(), KernelError> {
+        let grain = grain.max(1);
+        if items <= grain || self.workers.is_empty() {
+            return self.for_ranges(items, grain, job);
+        }
+        let count = self.threads().min(MAX_STRETCHES);
+        let start = |stretch: usize| stretch * items / count;
+        let next: [Counter; MAX_STRETCHES] =
+            std::array::from_fn(|stretch| Counter(AtomicUsize::new(start(stretch))));
+        self.run(&|thread| {
+            for i in 0..count {
+                let stretch = (thread + i) % count;
+                take(&next[stretch].0, start(stretch + 1), grain, &job);
             }
         })
+    }
+}
+
+/// Stretches that items are cut into at most; with more threads some begin in the same.
+const MAX_STRETCHES: usize = 16;
+
+/// Alone on its cache line.
+#[repr(align(64))]
+struct Counter(AtomicUsize);
+
+/// Takes ranges from a counter until it has reached the end.
+fn take(next: &AtomicUsize, end: usize, grain: usize, job: &impl Fn(Range<usize>)) {
+    loop {
+        let start = next.fetch_add(grain, Ordering::Relaxed);
+        if start >= end {
+            break;
+        }
+        job(start..(start + grain).min(end));
     }
 }
 
@@ -232,17 +270,20 @@ mod tests {
 
     #[test]
     fn every_item_is_visited_once_by_any_number_of_threads() {
-        for threads in 1..5 {
+        let more_than_stretches = MAX_STRETCHES + 2;
+        for threads in [1, 2, 3, 4, more_than_stretches] {
             let pool = ThreadPool::new(threads, None).unwrap();
             for items in [0, 1, 7, 64, 1000] {
                 let hits: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
-                pool.for_ranges(items, 3, |range| {
+                let visit = |range: Range<usize>| {
                     for i in range {
                         hits[i].fetch_add(1, Ordering::Relaxed);
                     }
-                })
-                .unwrap();
+                };
+                pool.for_ranges(items, 3, visit).unwrap();
                 assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 1));
+                pool.for_stretches(items, 3, visit).unwrap();
+                assert!(hits.iter().all(|h| h.load(Ordering::Relaxed) == 2));
             }
         }
     }

@@ -41,7 +41,7 @@ impl ProbeReport {
     }
 }
 
-/// Compares every kernel that `ctx` would use with its reference, in a few milliseconds.
+/// Compares every kernel that `ctx` would use with its reference, in some ten milliseconds.
 ///
 /// # Errors
 /// [`KernelError::Probe`] naming the first kernel that fails.
@@ -54,7 +54,10 @@ pub fn probe(ctx: &Context) -> Result<Vec<ProbeReport>, KernelError> {
     Ok(reports)
 }
 
-/// One, two and seven rows, so that every tile size of a kernel's remainder is met.
+/// More rows than any kernel multiplies without unpacking weights first.
+const MANY_ROWS: usize = 40;
+
+/// One row, a few, and as many as kernels unpack their weights for: rests of tiles are met in each.
 fn probe_linear(
     ctx: &Context,
     format: WeightFormat,
@@ -63,11 +66,11 @@ fn probe_linear(
     let (n, k) = (24, format.group().max(64));
     let Some(rows) = CanonicalRows::random(format, n, k, 1) else { return Ok(()) };
     let w = Weight::pack(ctx, format, n, k, 1, &rows)?;
-    let values = Random::new(2).values(7 * k);
-    let x = Tensor::from_slice(&values, (7, k), &Device::Cpu)?;
+    let values = Random::new(2).values(MANY_ROWS * k);
+    let x = Tensor::from_slice(&values, (MANY_ROWS, k), &Device::Cpu)?;
     let expected = rows.product(0..n, &values);
-    for m in [1, 2, 7] {
-        let y = Tensor::zeros((7, n), DType::F32, &Device::Cpu)?;
+    for m in [1, 7, MANY_ROWS] {
+        let y = Tensor::zeros((MANY_ROWS, n), DType::F32, &Device::Cpu)?;
         linear(ctx, &w, &x, m, &y, 0)?;
         let difference = read::<f32, _>(&y, |y| relative_difference(&y[..m * n], &expected))?;
         // f32 sums differ by their order; 8-bit activations by half a step of 1/127 at most.

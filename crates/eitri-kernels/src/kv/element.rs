@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, Ordering};
 use half::bf16;
 
 use super::GROUP;
-use crate::{lanes::Simd, weight::minifloat};
+use crate::{
+    lanes::{Simd, Sixteen},
+    weight::minifloat,
+};
 
 /// Element type of a KV memory.
 pub(crate) trait KvElement: 'static {
@@ -22,7 +25,7 @@ pub(crate) trait KvElement: 'static {
     ///
     /// # Safety
     /// `words` must be valid for reading [`Self::WORDS`] words.
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V);
+    unsafe fn load<S: Simd>(s: S, words: *const u32) -> S::W;
 
     /// Writes element `index` of a group; `scale` is its head's, 1 for types that need none.
     ///
@@ -37,9 +40,9 @@ impl KvElement for f32 {
     const UNIT: f32 = 1.0;
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V) {
+    unsafe fn load<S: Simd>(s: S, words: *const u32) -> S::W {
         // SAFETY: 16 words by contract.
-        unsafe { (s.load_ptr(words.cast()), s.load_ptr(words.add(8).cast())) }
+        unsafe { S::W::load(s, words.cast()) }
     }
 
     #[inline(always)]
@@ -56,9 +59,9 @@ impl KvElement for bf16 {
     const UNIT: f32 = 1.0;
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V) {
+    unsafe fn load<S: Simd>(s: S, words: *const u32) -> S::W {
         // SAFETY: 8 words by contract.
-        unsafe { s.load_bf16_pairs(words) }
+        unsafe { S::W::load_bf16_pairs(s, words) }
     }
 
     #[inline(always)]
@@ -79,9 +82,9 @@ impl KvElement for E4m3 {
     const UNIT: f32 = 256.0;
 
     #[inline(always)]
-    unsafe fn load<S: Simd>(s: S, words: *const u32) -> (S::V, S::V) {
+    unsafe fn load<S: Simd>(s: S, words: *const u32) -> S::W {
         // SAFETY: 4 words by contract.
-        unsafe { s.load_e4m3(words) }
+        unsafe { S::W::load_e4m3(s, words) }
     }
 
     #[inline(always)]

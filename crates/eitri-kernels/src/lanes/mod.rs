@@ -1,4 +1,5 @@
-//! Eight f32 lanes: the one vocabulary in which the row and attention kernels are written.
+//! Eight f32 lanes and sixteens of them: the one vocabulary in which the row and attention kernels are
+//! written.
 //!
 //! A kernel is written once, generic over [`Simd`], and [`dispatch`] compiles it for each
 //! instruction set. The order of operations is thus the same everywhere; only whether a
@@ -9,14 +10,23 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+mod sixteen;
 #[cfg(test)]
 mod tests;
 
 use self::portable::Portable;
+pub(crate) use self::sixteen::Sixteen;
 use crate::Isa;
+
+/// Coefficients of `2^x - 1` over x: least-squares fit of degree 6 at Chebyshev nodes on
+/// `[-0.5, 0.5]`, so that `2^0` is exactly 1.
+const EXP2: [f32; 6] =
+    [6.931_472e-1, 2.402_264_8e-1, 5.550_329e-2, 9.618_373e-3, 1.339_984_8e-3, 1.537_070_5e-4];
 
 /// Lanes of a vector.
 pub(crate) const LANES: usize = 8;
@@ -28,6 +38,10 @@ pub(crate) const LANES: usize = 8;
 pub(crate) trait Simd: Copy {
     /// A vector.
     type V: Copy;
+    /// Sixteen lanes.
+    type W: Sixteen<Self>;
+    /// Sums of sixteen lanes that the registers hold beside their operands.
+    const SUMS: usize;
 
     fn splat(self, x: f32) -> Self::V;
     fn load(self, x: &[f32; LANES]) -> Self::V;
@@ -79,21 +93,12 @@ pub(crate) trait Simd: Copy {
 
     /// `2^x`, relative error below 2e-7 down to -126, zero below, NaN where `x` is NaN; `x <= 127`.
     ///
-    /// Least-squares fit of degree 6 at Chebyshev nodes on `[-0.5, 0.5]`, constant term exactly 1,
-    /// so that `2^0` is exactly 1.
+    /// A polynomial ([`EXP2`]) times a power of two.
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
-        const FIT: [f32; 6] = [
-            6.931_472e-1,
-            2.402_264_8e-1,
-            5.550_329e-2,
-            9.618_373e-3,
-            1.339_984_8e-3,
-            1.537_070_5e-4,
-        ];
         let clamped = self.max(self.splat(-126.0), x);
         let n = self.round(clamped);
-        let power = self.mul(self.one_plus(&FIT, self.sub(clamped, n)), self.pow2(n));
+        let power = self.mul(self.one_plus(&EXP2, self.sub(clamped, n)), self.pow2(n));
         self.zero_below(power, x, -126.0)
     }
 
@@ -136,6 +141,9 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) {
         // SAFETY: a context never holds an instruction set that the CPU lacks.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => unsafe { avx2::run(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => unsafe { avx512::run(kernel) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDot => unsafe { neon::run(kernel) },

@@ -28,6 +28,8 @@ type Pair = (float32x4_t, float32x4_t);
 
 impl Simd for Neon {
     type V = Pair;
+    type W = (Pair, Pair);
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Pair {

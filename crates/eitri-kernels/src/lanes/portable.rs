@@ -12,6 +12,8 @@ fn map2(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; 
 
 impl Simd for Portable {
     type V = [f32; LANES];
+    type W = (Self::V, Self::V);
+    const SUMS: usize = 6;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {

@@ -5,6 +5,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -48,7 +50,7 @@ pub(crate) struct Prepare {
 pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     pub(crate) prepare: Option<Prepare>,
-    /// Writes `[rows.len(), strip rows]` results.
+    /// Writes `[rows.len(), strip rows]` results into `out`, which holds zeros.
     ///
     /// # Safety
     /// The CPU has the instruction set that the kernel was picked for.
@@ -61,6 +63,8 @@ impl Kernel {
         match isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => avx2::kernel(format, activations),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => avx512::kernel(format, activations),
             #[cfg(target_arch = "aarch64")]
             Isa::NeonDot => neon::kernel(format, activations),
             _ => portable::kernel(format, activations),

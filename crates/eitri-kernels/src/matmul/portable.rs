@@ -15,7 +15,6 @@ pub(super) fn kernel(_: WeightFormat, _: Activations) -> Kernel {
 fn run(call: &StripCall<'_>, out: &mut [f32]) {
     let rows = call.layout.rows();
     let mut wide = [0.0_f32; PIECE];
-    out.fill(0.0);
     for k0 in (0..call.k).step_by(PIECE) {
         let len = PIECE.min(call.k - k0);
         for r in 0..rows {

@@ -9,28 +9,32 @@ use std::{
     time::Instant,
 };
 
-use crate::{KernelError, ThreadPool};
+use crate::{KernelError, ThreadPool, weight::memory::allocate};
+
+/// Bytes that are read, so that no cache keeps them.
+const READ_BYTES: usize = 256 << 20;
 
 /// Peaks of all threads together. Those of arithmetic are 0 where they cannot be measured: they are
-/// known for AVX2 alone.
+/// known for x86-64 with AVX2 and AVX-512, whichever is faster.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Peaks {
     /// Bytes read from memory, 10^9 per second.
     pub read: f64,
     /// f32 multiply-adds, 10^9 per second.
     pub f32: f64,
-    /// Multiply-adds of 8-bit integers, products widened to 32 bits each time.
-    pub int8_i32: f64,
-    /// The same, products added in 16 bits.
-    pub int8_i16: f64,
+    /// Multiply-adds of bf16 pairs into f32 (`vdpbf16ps`); 0 where there is no such instruction.
+    pub bf16: f64,
+    /// Multiply-adds of 8-bit integers: four products summed in 32 bits (`vpdpbusd`), else pairs of
+    /// them added in 16 bits.
+    pub int8: f64,
 }
 
 impl fmt::Display for Peaks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "peaks: read {:.1} GB/s, f32 {:.0} GMAC/s, int8 in 32 bits {:.0}, in 16 bits {:.0}",
-            self.read, self.f32, self.int8_i32, self.int8_i16
+            "peaks: read {:.1} GB/s, f32 {:.0} GMAC/s, bf16 {:.0}, int8 {:.0}",
+            self.read, self.f32, self.bf16, self.int8
         )
     }
 }
@@ -46,19 +50,24 @@ impl Peaks {
 }
 
 fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
-    let data = vec![1_u64; (256 << 20) / 8];
-    let part = data.len() / pool.threads();
-    let read = rate(pool, &|thread| {
-        let part = &data[thread * part..(thread + 1) * part];
-        black_box(kernels::sum(part));
-        8.0 * part.len() as f64
-    })?;
+    // Memory as weights have it, huge pages included.
+    let (mut data, offset) = allocate(READ_BYTES);
+    data.fill(1);
+    let data = &data[offset..offset + READ_BYTES];
+    let part = data.len() / pool.threads() / 64 * 64;
+    let read = |ahead| {
+        rate(pool, &|thread| {
+            black_box(kernels::sum(&data[thread * part..(thread + 1) * part], ahead));
+            part as f64
+        })
+    };
     let steps = 2_000_000;
     Ok(Peaks {
-        read,
+        // Which distance is best depends on the machine and on how much others read.
+        read: read(576)?.max(read(4608)?),
         f32: rate(pool, &|_| kernels::fma(steps))?,
-        int8_i32: rate(pool, &|_| kernels::int8_i32(steps))?,
-        int8_i16: rate(pool, &|_| kernels::int8_i16(steps))?,
+        bf16: rate(pool, &|_| kernels::bf16(steps))?,
+        int8: rate(pool, &|_| kernels::int8(steps))?,
     })
 }
 
@@ -82,37 +91,40 @@ fn rate(pool: &ThreadPool, work: &(dyn Fn(usize) -> f64 + Sync)) -> Result<f64, 
 mod kernels {
     use std::{
         arch::x86_64::{
-            __m256, __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16, _mm256_add_epi32,
-            _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-            _mm256_set1_epi16, _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_si256,
-            _mm256_xor_si256,
+            __m256, __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_add_epi16,
+            _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_maddubs_epi16, _mm256_set1_epi16,
+            _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
+            _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+            _mm512_set1_epi32, _mm512_set1_ps,
         },
         hint::black_box,
     };
 
+    /// Enough for four cycles of latency and two multiplications a cycle.
     const CHAINS: usize = 12;
 
-    pub(super) fn sum(data: &[u64]) -> u64 {
+    /// Reads all whole lines of `data`, each requested `ahead` bytes before its use.
+    pub(super) fn sum(data: &[u8], ahead: usize) -> u8 {
         if !is_x86_feature_detected!("avx2") {
             return data.iter().fold(0, |a, b| a ^ b);
         }
         // SAFETY: AVX2 was detected.
-        unsafe { sum_avx2(data) }
+        unsafe { sum_avx2(data, ahead) }
     }
 
     #[target_feature(enable = "avx2")]
-    fn sum_avx2(data: &[u64]) -> u64 {
+    fn sum_avx2(data: &[u8], ahead: usize) -> u8 {
         let mut sums = [_mm256_setzero_si256(); 2];
-        for line in data.as_chunks::<8>().0 {
+        for line in data.as_chunks::<64>().0 {
             let p = line.as_ptr();
             // SAFETY: a line holds two vectors; a prefetch of any address is harmless.
             unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(576).cast());
+                _mm_prefetch::<_MM_HINT_T0>(p.wrapping_add(ahead).cast());
                 sums[0] = _mm256_xor_si256(sums[0], _mm256_loadu_si256(p.cast()));
-                sums[1] = _mm256_xor_si256(sums[1], _mm256_loadu_si256(p.add(4).cast()));
+                sums[1] = _mm256_xor_si256(sums[1], _mm256_loadu_si256(p.add(32).cast()));
             }
         }
-        let mut out = [0; 4];
+        let mut out = [0; 32];
         // SAFETY: the array holds one vector.
         unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), _mm256_xor_si256(sums[0], sums[1])) };
         out.iter().fold(0, |a, b| a ^ b)
@@ -120,6 +132,11 @@ mod kernels {
 
     /// Multiply-adds done; zero where the instructions are missing.
     pub(super) fn fma(steps: usize) -> f64 {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the feature was detected.
+            unsafe { fma_avx512(steps) };
+            return (steps * CHAINS * 16) as f64;
+        }
         if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
             return 0.0;
         }
@@ -140,37 +157,74 @@ mod kernels {
         black_box(sums);
     }
 
-    pub(super) fn int8_i32(steps: usize) -> f64 {
-        if !is_x86_feature_detected!("avx2") {
+    #[target_feature(enable = "avx512f")]
+    fn fma_avx512(steps: usize) {
+        let mut sums: [__m512; CHAINS] = [_mm512_set1_ps(black_box(1.0)); CHAINS];
+        let (a, b) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(0.001)));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ps(*sum, a, b);
+            }
+        }
+        black_box(sums);
+    }
+
+    pub(super) fn bf16(steps: usize) -> f64 {
+        if !is_x86_feature_detected!("avx512bf16") {
             return 0.0;
         }
-        // SAFETY: AVX2 was detected.
-        unsafe { int8_avx2::<true>(steps) };
+        // SAFETY: the feature was detected.
+        unsafe { bf16_avx512(steps) };
         (steps * CHAINS * 32) as f64
     }
 
-    pub(super) fn int8_i16(steps: usize) -> f64 {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn bf16_avx512(steps: usize) {
+        let mut sums: [__m512; CHAINS] = [_mm512_set1_ps(black_box(1.0)); CHAINS];
+        let ones = _mm512_set1_ps(black_box(1.0));
+        let ones = _mm512_cvtne2ps_pbh(ones, ones);
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbf16_ps(*sum, ones, ones);
+            }
+        }
+        black_box(sums);
+    }
+
+    pub(super) fn int8(steps: usize) -> f64 {
+        if is_x86_feature_detected!("avx512vnni") {
+            // SAFETY: the feature was detected.
+            unsafe { int8_vnni(steps) };
+            return (steps * CHAINS * 64) as f64;
+        }
         if !is_x86_feature_detected!("avx2") {
             return 0.0;
         }
         // SAFETY: AVX2 was detected.
-        unsafe { int8_avx2::<false>(steps) };
+        unsafe { int8_avx2(steps) };
         (steps * CHAINS * 32) as f64
+    }
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn int8_vnni(steps: usize) {
+        let mut sums: [__m512i; CHAINS] = [_mm512_set1_epi32(black_box(1)); CHAINS];
+        let a = _mm512_set1_epi32(black_box(0x0101_0101));
+        for _ in 0..steps {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, a, a);
+            }
+        }
+        black_box(sums);
     }
 
     #[target_feature(enable = "avx2")]
-    fn int8_avx2<const WIDEN: bool>(steps: usize) {
+    fn int8_avx2(steps: usize) {
         let mut sums: [__m256i; CHAINS] = [_mm256_set1_epi16(black_box(1)); CHAINS];
         let a = _mm256_set1_epi16(black_box(0x0101));
         for _ in 0..steps {
             for sum in &mut sums {
                 // The operand depends on the sum, so that no product is computed only once.
-                let products = _mm256_maddubs_epi16(*sum, a);
-                *sum = if WIDEN {
-                    _mm256_add_epi32(*sum, _mm256_madd_epi16(products, a))
-                } else {
-                    _mm256_add_epi16(*sum, products)
-                };
+                *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(*sum, a));
             }
         }
         black_box(sums);
@@ -180,7 +234,7 @@ mod kernels {
 #[cfg(not(target_arch = "x86_64"))]
 mod kernels {
     /// Plain sum; other peaks are not measured on this architecture.
-    pub(super) fn sum(data: &[u64]) -> u64 {
+    pub(super) fn sum(data: &[u8], _: usize) -> u8 {
         data.iter().fold(0, |a, b| a ^ b)
     }
 
@@ -188,11 +242,11 @@ mod kernels {
         0.0
     }
 
-    pub(super) fn int8_i32(_: usize) -> f64 {
+    pub(super) fn bf16(_: usize) -> f64 {
         0.0
     }
 
-    pub(super) fn int8_i16(_: usize) -> f64 {
+    pub(super) fn int8(_: usize) -> f64 {
         0.0
     }
 }

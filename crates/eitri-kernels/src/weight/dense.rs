@@ -4,7 +4,10 @@
 
 use half::{bf16, f16};
 
-use super::{FormatSpec, Layout, strip::put_halves};
+use super::{
+    FormatSpec, Layout,
+    strip::{put_halves, put_singles},
+};
 
 pub(super) static F32: FormatSpec = FormatSpec {
     name: "f32",
@@ -12,7 +15,7 @@ pub(super) static F32: FormatSpec = FormatSpec {
     row_bytes: |k| 4 * k,
     strip_bytes: |layout, k| 4 * k * layout.rows(),
     pack_row: |layout, row, r, strip| pack_single::<4>(layout, row, r, strip),
-    pack_strip: None,
+    pack_strip: Some(put_singles),
     unpack: |layout, strip, r, k0, out| {
         unpack_single(layout, strip, r, k0, out, f32::from_le_bytes);
     },

@@ -12,8 +12,7 @@ use super::{
     FormatSpec, GROUP, Layout,
     int4::{self, nibble_at, put_nibbles},
     int8::{self, cell_byte, put_bytes},
-    minifloat,
-    strip::{self, ROWS, Rows},
+    minifloat, strip,
 };
 
 /// Codes with a scale, and perhaps a zero, for each group of a row.
@@ -229,28 +228,23 @@ impl Grouped {
         }
     }
 
-    fn pack_strip(self, rows: &Rows<'_>, strip: &mut [u8]) {
+    fn pack_strip(self, layout: Layout, rows: &[&[u8]], strip: &mut [u8]) {
         let (size, bytes) = (self.group.size(), self.scale.bytes());
         let groups = rows[0].len() / self.group_bytes();
         let (code_bytes, section_bytes) = (self.codes.bytes(size), self.codes.bytes(GROUP));
-        for (g, block) in strip.chunks_exact_mut(ROWS * self.group_bytes()).enumerate() {
-            let (head, sections) = block.split_at_mut(self.codes_offset(ROWS));
-            let (scales, zeros) = head.split_at_mut(bytes * ROWS);
-            let from = groups * code_bytes + bytes * g;
-            for (scale, row) in scales.chunks_exact_mut(bytes).zip(rows) {
-                scale.copy_from_slice(&row[from..from + bytes]);
-            }
-            for (zero, row) in zeros.iter_mut().zip(rows) {
-                *zero = row[groups * (code_bytes + bytes) + g];
-            }
-            for (s, section) in sections.chunks_exact_mut(ROWS * section_bytes).enumerate() {
+        for (g, block) in strip.chunks_exact_mut(rows.len() * self.group_bytes()).enumerate() {
+            let (head, sections) = block.split_at_mut(self.codes_offset(rows.len()));
+            let (scales, zeros) = head.split_at_mut(bytes * rows.len());
+            strip::put_parameters(rows, groups * code_bytes + bytes * g, bytes, scales);
+            strip::put_parameters(rows, groups * (code_bytes + bytes) + g, 1, zeros);
+            for (s, section) in sections.chunks_exact_mut(rows.len() * section_bytes).enumerate() {
                 let at = g * code_bytes + s * section_bytes;
                 match self.codes {
                     Codes::U4 | Codes::U4Zero => {
-                        strip::put_cells::<{ GROUP / 8 }>(rows, at, section, int4::cell);
+                        strip::put_cells::<{ GROUP / 8 }>(layout, rows, at, section, int4::cell);
                     }
                     Codes::I8 | Codes::I8Zero => {
-                        strip::put_cells::<{ GROUP / 4 }>(rows, at, section, int8::cell);
+                        strip::put_cells::<{ GROUP / 4 }>(layout, rows, at, section, int8::cell);
                     }
                     Codes::E4m3 => {
                         strip::put_bytes(rows, at, section_bytes, section);
@@ -321,7 +315,7 @@ impl<const INDEX: usize> Spec<INDEX> {
             k / Self::FORMAT.group.size() * Self::FORMAT.group_bytes() * layout.rows()
         },
         pack_row: |layout, row, r, strip| Self::FORMAT.pack_row(layout, row, r, strip),
-        pack_strip: Some(|rows, strip| Self::FORMAT.pack_strip(rows, strip)),
+        pack_strip: Some(|layout, rows, strip| Self::FORMAT.pack_strip(layout, rows, strip)),
         unpack: |layout, strip, r, k0, out| Self::FORMAT.unpack(layout, strip, r, k0, out),
         dequantise_row: |row, out| Self::FORMAT.dequantise_row(row, out),
     };

@@ -6,7 +6,7 @@
 
 use super::{
     FormatSpec, GROUP, Layout, f16_at,
-    strip::{ROWS, Rows, put_cells},
+    strip::{put_cells, put_parameters},
 };
 
 pub(super) static U4: FormatSpec = FormatSpec {
@@ -74,19 +74,16 @@ fn pack_row<const PARAMETERS: usize>(layout: Layout, row: &[u8], r: usize, strip
     }
 }
 
-fn pack_strip<const PARAMETERS: usize>(rows: &Rows<'_>, strip: &mut [u8]) {
+fn pack_strip<const PARAMETERS: usize>(layout: Layout, rows: &[&[u8]], strip: &mut [u8]) {
     let (code_bytes, parameter_bytes) = (GROUP / 2, 2 * PARAMETERS);
     let groups = rows[0].len() / (code_bytes + parameter_bytes);
-    let blocks = strip.chunks_exact_mut(ROWS * (code_bytes + parameter_bytes));
+    let blocks = strip.chunks_exact_mut(rows.len() * (code_bytes + parameter_bytes));
     for (g, block) in blocks.enumerate() {
-        let (head, section) = block.split_at_mut(ROWS * parameter_bytes);
-        for (p, head) in head.chunks_exact_mut(2 * ROWS).enumerate() {
-            let from = groups * code_bytes + 2 * (p * groups + g);
-            for (parameter, row) in head.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
-                parameter.copy_from_slice(&row[from..from + 2]);
-            }
+        let (head, section) = block.split_at_mut(rows.len() * parameter_bytes);
+        for (p, head) in head.chunks_exact_mut(2 * rows.len()).enumerate() {
+            put_parameters(rows, groups * code_bytes + 2 * (p * groups + g), 2, head);
         }
-        put_cells::<{ GROUP / 8 }>(rows, g * code_bytes, section, cell);
+        put_cells::<{ GROUP / 8 }>(layout, rows, g * code_bytes, section, cell);
     }
 }
 

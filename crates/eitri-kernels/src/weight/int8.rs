@@ -6,7 +6,7 @@
 
 use super::{
     FormatSpec, GROUP, Layout, f16_at,
-    strip::{ROWS, Rows, put_cells},
+    strip::{put_cells, put_parameters},
 };
 
 pub(super) static I8: FormatSpec = FormatSpec {
@@ -59,15 +59,12 @@ pub(super) fn cell(codes: u32) -> u32 {
     codes & 0xFF00_00FF | codes >> 8 & 0xFF00 | (codes & 0xFF00) << 8
 }
 
-fn pack_strip(rows: &Rows<'_>, strip: &mut [u8]) {
+fn pack_strip(layout: Layout, rows: &[&[u8]], strip: &mut [u8]) {
     let groups = rows[0].len() / (GROUP + 2);
-    for (g, block) in strip.chunks_exact_mut(ROWS * (GROUP + 2)).enumerate() {
-        let (scales, section) = block.split_at_mut(2 * ROWS);
-        let from = groups * GROUP + 2 * g;
-        for (scale, row) in scales.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
-            scale.copy_from_slice(&row[from..from + 2]);
-        }
-        put_cells::<{ GROUP / 4 }>(rows, g * GROUP, section, cell);
+    for (g, block) in strip.chunks_exact_mut(block_bytes(layout)).enumerate() {
+        let (scales, section) = block.split_at_mut(2 * rows.len());
+        put_parameters(rows, groups * GROUP + 2 * g, 2, scales);
+        put_cells::<{ GROUP / 4 }>(layout, rows, g * GROUP, section, cell);
     }
 }
 

@@ -3,8 +3,9 @@
 //! Rows come in strips of `2 * lanes` (lanes: f32 lanes of the vector unit that will read them).
 //! A strip is one linear stream over k; within it each group of k holds its scales, then the codes
 //! of the first half of the rows, then those of the second half, ordered so that one vector load
-//! yields four consecutive k of `lanes` rows (unquantised values: one k). It is a permutation of the canonical
-//! bytes, except that the last strip is filled up with zero rows.
+//! yields four consecutive k of `lanes` rows (unquantised values: one k). It is a permutation of the
+//! canonical bytes, except that the last strip is filled up with zero rows. A weight therefore
+//! belongs to the instruction set that it was packed for.
 
 use crate::Isa;
 
@@ -20,6 +21,7 @@ impl Layout {
     pub(crate) fn of(isa: Isa) -> Self {
         match isa {
             Isa::Scalar | Isa::Avx2 | Isa::NeonDot => Self { lanes: 8 },
+            Isa::Avx512 => Self { lanes: 16 },
         }
     }
 

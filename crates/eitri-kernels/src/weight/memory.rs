@@ -8,7 +8,7 @@ pub(super) const ALIGNMENT: usize = 64;
 /// Zeroed memory for `bytes` bytes and the offset of its first aligned byte.
 ///
 /// Nothing is touched yet: pages appear when the strips are written.
-pub(super) fn allocate(bytes: usize) -> (Vec<u8>, usize) {
+pub(crate) fn allocate(bytes: usize) -> (Vec<u8>, usize) {
     let data = vec![0_u8; bytes + ALIGNMENT];
     advise_huge_pages(&data);
     let offset = data.as_ptr().align_offset(ALIGNMENT);

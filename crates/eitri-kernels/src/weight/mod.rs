@@ -10,7 +10,7 @@ mod int5;
 mod int8;
 pub(crate) mod iq4;
 mod layout;
-mod memory;
+pub(crate) mod memory;
 pub mod minifloat;
 pub(crate) mod mxfp4;
 mod nvfp4;
@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Device, Tensor};
 use half::f16;
 
-use crate::{Context, Isa, KernelError, disjoint::Disjoint, read};
+use crate::{Context, Isa, KernelError, disjoint::Disjoint, matmul::MAX_STRIP_ROWS, read};
 pub use grouped::{Codes, GroupSize, Grouped, ScaleType};
 pub(crate) use layout::Layout;
 
@@ -73,6 +73,9 @@ pub enum WeightFormat {
     Nvfp4,
 }
 
+/// Writes the canonical rows of a whole strip.
+type PackStrip = fn(Layout, rows: &[&[u8]], strip: &mut [u8]);
+
 /// What a format is: sizes and the plain conversions. One static per format.
 pub(crate) struct FormatSpec {
     name: &'static str,
@@ -81,8 +84,8 @@ pub(crate) struct FormatSpec {
     strip_bytes: fn(Layout, k: usize) -> usize,
     /// Writes canonical `row` as row `r` of a zeroed strip.
     pack_row: fn(Layout, row: &[u8], r: usize, strip: &mut [u8]),
-    /// The same for all rows of a strip of [`strip::ROWS`], where that is faster.
-    pack_strip: Option<fn(&strip::Rows<'_>, strip: &mut [u8])>,
+    /// The same for all rows of a strip at once, where that is faster.
+    pack_strip: Option<PackStrip>,
     /// Values of row `r` of a strip from `k0` (a multiple of the group) on.
     unpack: fn(Layout, strip: &[u8], r: usize, k0: usize, out: &mut [f32]),
     /// Values of a canonical row: the definition of the format.
@@ -244,7 +247,8 @@ impl Weight {
         let failed: Mutex<Option<KernelError>> = Mutex::new(None);
         let packed = Disjoint::new(&mut data[offset..offset + bytes]);
         ctx.pool().for_ranges(strips * experts, strips_per_job(strip_bytes), |range| {
-            let mut rows = vec![0; row_bytes * layout.rows()];
+            let pitch = row_pitch(row_bytes);
+            let mut rows = vec![0; pitch * layout.rows()];
             for strip in range {
                 if failed.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
                     return;
@@ -253,9 +257,9 @@ impl Weight {
                 // SAFETY: each strip belongs to exactly one range.
                 let out = unsafe { packed.part(strip * strip_bytes..(strip + 1) * strip_bytes) };
                 let first = s * layout.rows();
-                let rows = &mut rows[..row_bytes * layout.rows().min(n - first)];
-                for (r, row) in rows.chunks_exact_mut(row_bytes).enumerate() {
-                    if let Err(error) = source.row(expert * n + first + r, row) {
+                let rows = &mut rows[..pitch * layout.rows().min(n - first)];
+                for (r, row) in rows.chunks_exact_mut(pitch).enumerate() {
+                    if let Err(error) = source.row(expert * n + first + r, &mut row[..row_bytes]) {
                         *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                         return;
                     }
@@ -355,16 +359,26 @@ impl Weight {
     }
 }
 
-/// Packs the first rows of a strip, or all, which lie one after the other.
+/// Bytes from a row to the next where those of a strip are gathered: an odd number of cache lines,
+/// since rows of a power of two bytes would all compete for the same places of the cache.
+fn row_pitch(row_bytes: usize) -> usize {
+    const LINE: usize = 64;
+    (row_bytes.div_ceil(LINE) | 1) * LINE
+}
+
+/// Packs the first rows of a strip, or all, which lie [`row_pitch`] apart.
 fn pack_rows(spec: &FormatSpec, layout: Layout, rows: &[u8], row_bytes: usize, strip: &mut [u8]) {
+    let rows = rows.chunks_exact(row_pitch(row_bytes)).map(|row| &row[..row_bytes]);
     if let Some(pack_strip) = spec.pack_strip
-        && strip::fits(layout)
-        && rows.len() == row_bytes * strip::ROWS
+        && rows.len() == layout.rows()
     {
-        let rows = std::array::from_fn(|r| &rows[row_bytes * r..row_bytes * (r + 1)]);
-        return pack_strip(&rows, strip);
+        let mut each: [&[u8]; MAX_STRIP_ROWS] = [&[]; MAX_STRIP_ROWS];
+        for (each, row) in each.iter_mut().zip(rows) {
+            *each = row;
+        }
+        return pack_strip(layout, &each[..layout.rows()], strip);
     }
-    for (r, row) in rows.chunks_exact(row_bytes).enumerate() {
+    for (r, row) in rows.enumerate() {
         (spec.pack_row)(layout, row, r, strip);
     }
 }

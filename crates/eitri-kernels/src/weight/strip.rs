@@ -3,54 +3,82 @@
 
 use super::Layout;
 
-/// Rows of a strip, and of one half of it, that these functions are written for.
-pub(super) const ROWS: usize = 2 * LANES;
-const LANES: usize = 8;
-
-/// Canonical rows of a strip.
-pub(super) type Rows<'a> = [&'a [u8]; ROWS];
-
-/// Whether a layout is the one that these functions write.
-pub(super) fn fits(layout: Layout) -> bool {
-    layout.rows() == ROWS
-}
+/// Rows whose words change places together.
+const TOGETHER: usize = 8;
 
 /// Writes a section of `VECTORS` 4-byte cells of each row, from byte `at` of the rows on.
 pub(super) fn put_cells<const VECTORS: usize>(
-    rows: &Rows<'_>,
+    layout: Layout,
+    rows: &[&[u8]],
     at: usize,
     section: &mut [u8],
     cell: impl Fn(u32) -> u32,
 ) {
-    let halves = section.chunks_exact_mut(4 * LANES * VECTORS);
-    for (rows, half) in rows.as_chunks::<LANES>().0.iter().zip(halves) {
-        let mut cells = [[0; LANES]; VECTORS];
-        for (lane, row) in rows.iter().enumerate() {
-            let words = row[at..at + 4 * VECTORS].as_chunks::<4>().0;
-            for (cells, word) in cells.iter_mut().zip(words) {
-                cells[lane] = u32::from_le_bytes(*word);
-            }
-        }
-        for (out, word) in half.as_chunks_mut::<4>().0.iter_mut().zip(cells.as_flattened()) {
-            *out = cell(*word).to_le_bytes();
+    for (half, rows) in rows.chunks_exact(layout.lanes).enumerate() {
+        let section = &mut section[layout.cell(half * layout.lanes, VECTORS, 0)..];
+        match layout.lanes / TOGETHER {
+            1 => put_words::<VECTORS, 1>(rows, at, section, &cell),
+            _ => put_words::<VECTORS, 2>(rows, at, section, &cell),
         }
     }
 }
 
+/// Writes `WORDS` 4-byte words of `EIGHTS` times eight rows, those of all rows beside each other.
+fn put_words<const WORDS: usize, const EIGHTS: usize>(
+    rows: &[&[u8]],
+    at: usize,
+    out: &mut [u8],
+    cell: impl Fn(u32) -> u32,
+) {
+    let mut cells = [[[0; TOGETHER]; EIGHTS]; WORDS];
+    let Some(rows) = rows.as_chunks::<TOGETHER>().0.first_chunk::<EIGHTS>() else { return };
+    for (eight, rows) in rows.iter().enumerate() {
+        for (lane, row) in rows.iter().enumerate() {
+            let words = row[at..at + 4 * WORDS].as_chunks::<4>().0;
+            for (cells, word) in cells.iter_mut().zip(words) {
+                cells[eight][lane] = u32::from_le_bytes(*word);
+            }
+        }
+    }
+    let cells = cells.as_flattened().as_flattened();
+    for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(cells) {
+        *out = cell(*word).to_le_bytes();
+    }
+}
+
+/// Writes the 4-byte values of the rows, those of all rows beside each other.
+pub(super) fn put_singles(_: Layout, rows: &[&[u8]], strip: &mut [u8]) {
+    const WORDS: usize = 8;
+    let pitch = 4 * rows.len();
+    let mut blocks = strip.chunks_exact_mut(WORDS * pitch);
+    let mut at = 0;
+    for block in blocks.by_ref() {
+        match rows.len() / TOGETHER {
+            2 => put_words::<WORDS, 2>(rows, at, block, |word| word),
+            _ => put_words::<WORDS, 4>(rows, at, block, |word| word),
+        }
+        at += 4 * WORDS;
+    }
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(pitch).enumerate() {
+        put_parameters(rows, at + 4 * k, 4, out);
+    }
+}
+
 /// Writes bytes `at..at + count` of the rows, those of all rows beside each other.
-pub(super) fn put_bytes(rows: &Rows<'_>, at: usize, count: usize, out: &mut [u8]) {
-    let (blocks, rest) = out[..ROWS * count].as_chunks_mut::<{ 8 * ROWS }>();
-    let done = 8 * blocks.len();
-    for (b, block) in blocks.iter_mut().enumerate() {
-        for (h, rows) in rows.as_chunks::<LANES>().0.iter().enumerate() {
+pub(super) fn put_bytes(rows: &[&[u8]], at: usize, count: usize, out: &mut [u8]) {
+    let n = rows.len();
+    let mut blocks = out[..n * count].chunks_exact_mut(8 * n);
+    let done = count / 8 * 8;
+    for (b, block) in blocks.by_ref().enumerate() {
+        for (h, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
             let columns = transpose_bytes(rows.map(|row| word(row, at + 8 * b)));
             for (k, column) in columns.iter().enumerate() {
-                let place = k * ROWS + h * LANES;
+                let place = k * n + h * 8;
                 block[place..place + 8].copy_from_slice(&column.to_le_bytes());
             }
         }
     }
-    for (k, out) in rest.chunks_exact_mut(ROWS).enumerate() {
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(n).enumerate() {
         for (out, row) in out.iter_mut().zip(rows) {
             *out = row[at + done + k];
         }
@@ -58,23 +86,30 @@ pub(super) fn put_bytes(rows: &Rows<'_>, at: usize, count: usize, out: &mut [u8]
 }
 
 /// Writes the 2-byte values of the rows, those of all rows beside each other.
-pub(super) fn put_halves(rows: &Rows<'_>, strip: &mut [u8]) {
-    const BLOCK: usize = 4 * 2 * ROWS;
-    let (blocks, rest) = strip.as_chunks_mut::<BLOCK>();
-    let done = 8 * blocks.len();
-    for (b, block) in blocks.iter_mut().enumerate() {
+pub(super) fn put_halves(_: Layout, rows: &[&[u8]], strip: &mut [u8]) {
+    let n = rows.len();
+    let done = strip.len() / (8 * n) * 8;
+    let mut blocks = strip.chunks_exact_mut(8 * n);
+    for (b, block) in blocks.by_ref().enumerate() {
         for (q, rows) in rows.as_chunks::<4>().0.iter().enumerate() {
             let columns = transpose_halves(rows.map(|row| word(row, 8 * b)));
             for (k, column) in columns.iter().enumerate() {
-                let place = 2 * (k * ROWS + 4 * q);
+                let place = 2 * (k * n + 4 * q);
                 block[place..place + 8].copy_from_slice(&column.to_le_bytes());
             }
         }
     }
-    for (k, out) in rest.chunks_exact_mut(2 * ROWS).enumerate() {
+    for (k, out) in blocks.into_remainder().chunks_exact_mut(2 * n).enumerate() {
         for (out, row) in out.as_chunks_mut::<2>().0.iter_mut().zip(rows) {
             out.copy_from_slice(&row[done + 2 * k..done + 2 * k + 2]);
         }
+    }
+}
+
+/// Writes bytes `at..at + bytes` of each row, one row's after another's.
+pub(super) fn put_parameters(rows: &[&[u8]], at: usize, bytes: usize, out: &mut [u8]) {
+    for (out, row) in out.chunks_exact_mut(bytes).zip(rows) {
+        out.copy_from_slice(&row[at..at + bytes]);
     }
 }
 
@@ -130,17 +165,27 @@ mod tests {
 
     #[test]
     fn ends_that_do_not_fill_a_block_are_written_too() {
-        let bytes: Vec<u8> = (0..ROWS * 22).map(|i| (i * 37 / 4) as u8).collect();
-        let rows: Rows<'_> = std::array::from_fn(|r| &bytes[22 * r..22 * (r + 1)]);
-        let mut out = vec![0; 11 * ROWS];
-        put_bytes(&rows, 3, 11, &mut out);
-        let mut halves = vec![0; 22 * ROWS];
-        put_halves(&rows, &mut halves);
-        for (r, row) in rows.iter().enumerate() {
-            for k in 0..11 {
-                assert_eq!(out[k * ROWS + r], row[3 + k]);
-                let at = 2 * (k * ROWS + r);
-                assert_eq!(halves[at..at + 2], row[2 * k..2 * k + 2]);
+        for n in [16, 32] {
+            let bytes: Vec<u8> = (0..n * 22).map(|i| (i * 37 / 4) as u8).collect();
+            let rows: Vec<&[u8]> = bytes.chunks_exact(22).collect();
+            let mut out = vec![0; 11 * n];
+            put_bytes(&rows, 3, 11, &mut out);
+            let mut halves = vec![0; 22 * n];
+            let layout = Layout { lanes: n / 2 };
+            put_halves(layout, &rows, &mut halves);
+            let rows_of_singles: Vec<&[u8]> = rows.iter().map(|row| &row[..20]).collect();
+            let mut singles = vec![0; 20 * n];
+            put_singles(layout, &rows_of_singles, &mut singles);
+            for (r, row) in rows.iter().enumerate() {
+                for k in 0..11 {
+                    assert_eq!(out[k * n + r], row[3 + k]);
+                    let at = 2 * (k * n + r);
+                    assert_eq!(halves[at..at + 2], row[2 * k..2 * k + 2]);
+                }
+                for k in 0..5 {
+                    let at = 4 * (k * n + r);
+                    assert_eq!(singles[at..at + 4], row[4 * k..4 * k + 4]);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use eitri_kernels::{
 };
 use half::{bf16, f16};
 
-use crate::world::{DTYPES, bits, context, scalar_context, still, tensor, values, zeros};
+use crate::world::{DTYPES, bits, context, contexts, still, tensor, values, zeros};
 
 const SHAPE: HeadShape = HeadShape { heads: 1, kv_heads: 1, head_dim: 8 };
 
@@ -64,7 +64,7 @@ fn every_16_bit_number_is_rounded_to_the_nearest_even_one_and_saturates() {
     let theirs = Tensor::from_slice(&numbers, numbers.len(), &Device::Cpu).unwrap();
     let theirs = theirs.to_dtype(DType::F8E4M3).unwrap().to_dtype(DType::F32).unwrap();
     let theirs = values(&theirs);
-    for ctx in [context(1), scalar_context()] {
+    for ctx in contexts() {
         let got = stored(&ctx, &numbers, 1.0);
         for ((&number, &got), &theirs) in numbers.iter().zip(&got).zip(&theirs) {
             let expected = nearest_e4m3(number);
@@ -157,7 +157,7 @@ fn keys_and_values_have_scales_of_their_own_for_each_head() {
 #[test]
 fn nan_in_a_key_or_value_shows_in_every_type() {
     for dtype in DTYPES {
-        for ctx in [context(1), scalar_context()] {
+        for ctx in contexts() {
             for (at, shows) in [(8, 8), (15, 8), (16, 1), (23, 1)] {
                 let mut row = vec![1.0; SHAPE.qkv_width()];
                 row[at] = f32::NAN;

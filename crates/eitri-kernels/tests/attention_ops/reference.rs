@@ -1,6 +1,6 @@
 //! Attention against the naive softmax in f64.
 
-use crate::world::{Chunk, DTYPES, World, context, cut, largest_difference, rng, scalar_context};
+use crate::world::{Chunk, DTYPES, World, context, contexts, cut, largest_difference, rng};
 use candle_core::DType;
 use eitri_kernels::{Context, ContextConfig, HeadShape, Isa, ops::attention_kernel_name, probe};
 use rand::Rng;
@@ -82,23 +82,28 @@ fn scores_far_apart_neither_overflow_nor_lose_the_greatest() {
 }
 
 #[test]
-fn plain_rust_agrees_with_the_vector_kernel() {
-    let scalar = scalar_context();
-    assert_eq!(scalar.isa(), Isa::Scalar);
-    for dtype in DTYPES {
-        let world = World::new(3, shape(6, 2, 64), dtype, &[150]);
-        let difference = largest_difference(&world.whole(&scalar, 0), &world.expected(0));
-        assert!(difference <= TOLERANCE, "{dtype:?}: {difference}");
-        let chunks = cut(&mut rng(1), 0, 150);
-        let pieces: Vec<f32> =
-            chunks.iter().flat_map(|&chunk| world.step(&scalar, &[chunk]).remove(0)).collect();
-        assert_eq!(crate::world::bits(&pieces), crate::world::bits(&world.whole(&scalar, 0)));
+fn every_instruction_set_matches_whole_and_in_chunks() {
+    let contexts = contexts();
+    assert_eq!(contexts[0].isa(), Isa::Scalar);
+    for ctx in &contexts {
+        for dtype in DTYPES {
+            for (heads, kv_heads) in [(6, 2), (5, 1), (2, 2)] {
+                let world = World::new(3, shape(heads, kv_heads, 64), dtype, &[150]);
+                let difference = largest_difference(&world.whole(ctx, 0), &world.expected(0));
+                assert!(difference <= TOLERANCE, "{:?} {dtype:?}: {difference}", ctx.isa());
+                let chunks = cut(&mut rng(1), 0, 150);
+                let pieces: Vec<f32> =
+                    chunks.iter().flat_map(|&chunk| world.step(ctx, &[chunk]).remove(0)).collect();
+                let whole = world.whole(ctx, 0);
+                assert_eq!(crate::world::bits(&pieces), crate::world::bits(&whole));
+            }
+        }
     }
 }
 
 #[test]
 fn the_start_up_probe_covers_attention_over_all_types() {
-    for ctx in [context(2), scalar_context()] {
+    for ctx in contexts() {
         let reports = probe(&ctx).unwrap();
         for dtype in DTYPES {
             let kernel = attention_kernel_name(&ctx, dtype);

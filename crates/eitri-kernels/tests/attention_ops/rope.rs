@@ -1,7 +1,7 @@
 //! Rotations against literal values and the reference, and what reaches the KV memory.
 
 use crate::world::{
-    bits, context, largest_difference, random, rng, scalar_context, tensor, values, zeros,
+    bits, context, contexts, largest_difference, random, rng, tensor, values, zeros,
 };
 use candle_core::{DType, Device, Tensor};
 use eitri_kernels::{
@@ -151,7 +151,7 @@ fn queries_and_keys_are_normed_and_rotated_and_values_are_not() {
     let (q_norm, k_norm) = (norm(&qw), norm(&kw));
     let rope = RopeTable::new(d, 100, &RopeScaling::None, 1e4).unwrap();
     let positions = [0, 1, 2, 50, 99];
-    for ctx in [context(1), context(2), scalar_context()] {
+    for ctx in contexts().into_iter().chain([context(2)]) {
         let kv = KvLayer::new(2, KV_BLOCK, shape, DType::F32).unwrap();
         let qkv = tensor(rows, shape.qkv_width(), input.clone());
         let prep = QkvPrep {

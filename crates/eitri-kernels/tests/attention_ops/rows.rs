@@ -12,7 +12,7 @@ fn contexts() -> Vec<Context> {
     let context = |threads, isa| {
         Context::new(&ContextConfig { threads, isa, ..ContextConfig::default() }).unwrap()
     };
-    vec![context(1, Some(Isa::Scalar)), context(1, None), context(2, None)]
+    Isa::available().flat_map(|isa| [context(1, Some(isa)), context(2, Some(isa))]).collect()
 }
 
 fn random(rng: &mut StdRng, len: usize, span: f32) -> Vec<f32> {

@@ -16,9 +16,10 @@ pub(crate) fn context(threads: usize) -> Context {
     Context::new(&ContextConfig { threads, ..ContextConfig::default() }).unwrap()
 }
 
-pub(crate) fn scalar_context() -> Context {
-    let config = ContextConfig { isa: Some(Isa::Scalar), ..ContextConfig::default() };
-    Context::new(&config).unwrap()
+/// One for each instruction set of this machine.
+pub(crate) fn contexts() -> Vec<Context> {
+    let of = |isa| Context::new(&ContextConfig { isa: Some(isa), ..ContextConfig::default() });
+    Isa::available().map(|isa| of(isa).unwrap()).collect()
 }
 
 pub(crate) fn rng(seed: u64) -> StdRng {

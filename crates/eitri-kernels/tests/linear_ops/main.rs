@@ -18,13 +18,9 @@ fn context(isa: Isa, activations: Activations, threads: usize) -> Context {
         .unwrap()
 }
 
-/// The plain instruction set and the best of this machine.
+/// All instruction sets of this machine.
 fn isas() -> Vec<Isa> {
-    let mut isas = vec![Isa::Scalar];
-    if Isa::detect() != Isa::Scalar {
-        isas.push(Isa::detect());
-    }
-    isas
+    Isa::available().collect()
 }
 
 /// Whether activations meet these weights in 8 bits: AVX2 takes 16 for signed bytes, and where only
@@ -32,16 +28,15 @@ fn isas() -> Vec<Isa> {
 fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) -> bool {
     activations == Activations::Int8
         && match format {
+            WeightFormat::F32 | WeightFormat::F16 | WeightFormat::Bf16 => false,
+            WeightFormat::Grouped(format) if format.codes == Codes::E4m3 => false,
+            _ if isa == Isa::Avx512 => true,
             WeightFormat::U4 | WeightFormat::U4Min => isa != Isa::Scalar,
             WeightFormat::I8 => isa == Isa::NeonDot,
             WeightFormat::Grouped(format) => {
                 isa == Isa::Avx2 && matches!(format.codes, Codes::U4 | Codes::U4Zero)
             }
-            WeightFormat::F32
-            | WeightFormat::F16
-            | WeightFormat::Bf16
-            | WeightFormat::Iq4Nl
-            | WeightFormat::Iq4Xs => false,
+            WeightFormat::Iq4Nl | WeightFormat::Iq4Xs => false,
             _ => isa == Isa::Avx2,
         }
 }

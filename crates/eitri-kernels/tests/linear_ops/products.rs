@@ -134,6 +134,24 @@ fn shapes_that_do_not_fit_are_refused_by_name() {
     assert_eq!(refuse((2, 64), 1, (2, 16), 1), "linear: y must be [rows, >= 17], got [2, 16]");
 }
 
+/// Strips are as wide as the vectors of the instruction set that they were packed for.
+#[test]
+fn weights_packed_for_wider_vectors_are_refused() {
+    let narrow = context(Isa::Scalar, Activations::Int8, 1);
+    for isa in isas() {
+        let (_, w) = weight(&context(isa, Activations::Int8, 1), WeightFormat::U4, 16, 64, 1);
+        let refused = linear(&narrow, &w, &zeros(1, 64), 1, &zeros(1, 16), 0)
+            .err()
+            .map(|error| error.to_string());
+        let what =
+            "linear has no kernel for weights that were packed for other instructions than scalar";
+        match isa {
+            Isa::Avx512 => assert!(refused.is_some_and(|e| e.contains(what))),
+            _ => assert_eq!(refused, None, "{isa:?}"),
+        }
+    }
+}
+
 #[test]
 fn every_kernel_passes_its_probe() {
     for isa in isas() {

@@ -44,7 +44,8 @@ const EXACT: f32 = 2e-4;
 /// As for GGUF: see `quantised.rs`.
 const INT8_RELATIVE: f64 = 0.02;
 const INT8_LARGEST: f32 = 0.15;
-/// 8-bit weights meet activations of 16 bits, whose steps are 258 times finer.
+/// On AVX2 8-bit weights meet activations of 16 bits, whose steps are 258 times finer; plain kernels
+/// do not round them.
 const INT16_LARGEST: f32 = EXACT + INT8_LARGEST / 258.0;
 
 fn dense() -> Shape {
@@ -101,7 +102,7 @@ fn every_format_is_near_its_values_with_integer_activations() {
             | Packing::Nvfp4(_)
             | Packing::Mxfp4 => (INT8_LARGEST, INT8_RELATIVE),
             Packing::Packed(..) | Packing::Gptq(..) | Packing::Int8
-                if Isa::detect() != Isa::NeonDot =>
+                if matches!(Isa::detect(), Isa::Avx2 | Isa::Scalar) =>
             {
                 (INT16_LARGEST, INT8_RELATIVE / 258.0)
             }

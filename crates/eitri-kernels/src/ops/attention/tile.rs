@@ -12,10 +12,10 @@ use std::marker::PhantomData;
 
 use crate::{
     kv::{CACHE_LINE_WORDS, GROUP, KV_BLOCK, KvElement, KvLayout},
-    lanes::{Kernel, LANES, Simd},
+    lanes::{Kernel, LANES, Simd, Sixteen},
 };
 
-/// Most query rows in a tile: with two vectors each, 12 of the 16 registers of AVX2.
+/// Most query rows in a tile: with sixteen lanes each, 12 of the 16 registers of AVX2.
 pub(super) const ROWS: usize = 6;
 
 /// KV blocks in a run.
@@ -78,11 +78,11 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
         // Few rows make few chains of dependent multiply-adds; more blocks at a time make more.
         // SAFETY: blocks below `blocks` are in use.
         unsafe {
-            if R == 1 && blocks == RUN_BLOCKS {
+            if 4 * R <= S::SUMS && blocks == RUN_BLOCKS {
                 self.score::<S, 4>(s, 0);
                 return;
             }
-            while R <= 3 && block + 2 <= blocks {
+            while 2 * R <= S::SUMS && block + 2 <= blocks {
                 self.score::<S, 2>(s, block);
                 block += 2;
             }
@@ -96,9 +96,8 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
     /// Scores against `B` blocks from `first`.
     #[inline(always)]
     unsafe fn score<S: Simd, const B: usize>(&self, s: S, first: usize) {
-        let zero = s.splat(0.0);
-        let mut sums = [[(zero, zero); B]; R];
-        let queries: [*const f32; B] = unrelated(self.queries);
+        let mut sums = [[S::W::splat(s, 0.0); B]; R];
+        let queries: [*const f32; B] = unrelated::<S, B>(self.queries);
         // SAFETY: within the queries, the keys of used blocks and the scores.
         unsafe {
             for d in 0..self.head_dim {
@@ -106,18 +105,16 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
                     if d.is_multiple_of(Self::LINE) {
                         s.prefetch(self.ahead[first + b].wrapping_add(d * E::WORDS));
                     }
-                    let (low, high) = E::load(s, self.blocks[first + b].add(d * E::WORDS));
+                    let keys = E::load(s, self.blocks[first + b].add(d * E::WORDS));
                     for r in 0..R {
-                        let q = s.splat(*queries[b].add(r * self.head_dim + d));
-                        sums[r][b] = (s.fma(q, low, sums[r][b].0), s.fma(q, high, sums[r][b].1));
+                        let q = S::W::splat(s, *queries[b].add(r * self.head_dim + d));
+                        sums[r][b] = q.fma(s, keys, sums[r][b]);
                     }
                 }
             }
             for r in 0..R {
                 for b in 0..B {
-                    let out = self.scores.add(r * RUN + (first + b) * KV_BLOCK);
-                    s.store_ptr(sums[r][b].0, out);
-                    s.store_ptr(sums[r][b].1, out.add(LANES));
+                    sums[r][b].store(s, self.scores.add(r * RUN + (first + b) * KV_BLOCK));
                 }
             }
         }
@@ -140,21 +137,16 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
             s.store(after, &mut maxima);
             s.store(s.exp2(s.sub(before, after)), &mut decay);
             for r in 0..R {
-                let (maximum, scale) = (s.splat(maxima[r]), s.splat(decay[r]));
-                let sums = self.sums.add(r * KV_BLOCK);
-                let mut low = s.mul(s.load_ptr(sums), scale);
-                let mut high = s.mul(s.load_ptr(sums.add(LANES)), scale);
+                let maximum = S::W::splat(s, maxima[r]);
+                let so_far = self.sums.add(r * KV_BLOCK);
+                let mut sums = S::W::load(s, so_far).mul(s, S::W::splat(s, decay[r]));
                 for b in 0..blocks {
                     let scores = self.scores.add(r * RUN + b * KV_BLOCK);
-                    let p = s.exp2(s.sub(s.load_ptr(scores), maximum));
-                    let q = s.exp2(s.sub(s.load_ptr(scores.add(LANES)), maximum));
-                    s.store_ptr(p, scores);
-                    s.store_ptr(q, scores.add(LANES));
-                    low = s.add(low, p);
-                    high = s.add(high, q);
+                    let p = S::W::load(s, scores).sub(s, maximum).exp2(s);
+                    p.store(s, scores);
+                    sums = sums.add(s, p);
                 }
-                s.store_ptr(low, sums);
-                s.store_ptr(high, sums.add(LANES));
+                sums.store(s, so_far);
             }
         }
         std::array::from_fn(|r| decay[r])
@@ -163,23 +155,21 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
     /// Replaces scores of keys that the row may not see by minus infinity; returns the greatest.
     #[inline(always)]
     unsafe fn mask_row<S: Simd>(&self, s: S, row: usize, blocks: usize) -> f32 {
-        let mut highest = s.splat(f32::NEG_INFINITY);
+        let mut highest = S::W::splat(s, f32::NEG_INFINITY);
         for b in 0..blocks {
             // SAFETY: within the scores.
             unsafe {
                 let scores = self.scores.add(row * RUN + b * KV_BLOCK);
-                let (mut low, mut high) = (s.load_ptr(scores), s.load_ptr(scores.add(LANES)));
+                let mut seen = S::W::load(s, scores);
                 if self.visible[row] < (b + 1) * KV_BLOCK {
                     let n = self.visible[row].saturating_sub(b * KV_BLOCK);
-                    low = s.keep_first(low, n, f32::NEG_INFINITY);
-                    high = s.keep_first(high, n.saturating_sub(LANES), f32::NEG_INFINITY);
-                    s.store_ptr(low, scores);
-                    s.store_ptr(high, scores.add(LANES));
+                    seen = seen.keep_first(s, n, f32::NEG_INFINITY);
+                    seen.store(s, scores);
                 }
-                highest = s.max(s.max(highest, low), high);
+                highest = highest.max(s, seen);
             }
         }
-        s.reduce_max(highest)
+        highest.reduce_max(s)
     }
 
     /// `values = values * decay + exponentials * V` for `N` rows from `row`, over `keys` of the run.
@@ -196,11 +186,11 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
         // SAFETY: groups below `value_groups` exist.
         unsafe {
             // As for the scores: few rows take more groups at a time.
-            while N == 1 && group + 4 <= groups {
+            while 4 * N <= S::SUMS && group + 4 <= groups {
                 self.weigh_groups::<S, N, 4>(s, row, keys.clone(), &decay, group);
                 group += 4;
             }
-            while N <= 3 && group + 2 <= groups {
+            while 2 * N <= S::SUMS && group + 2 <= groups {
                 self.weigh_groups::<S, N, 2>(s, row, keys.clone(), &decay, group);
                 group += 2;
             }
@@ -223,19 +213,15 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
     ) {
         let width = self.layout.value_groups * GROUP;
         let row_words = self.layout.value_groups * E::WORDS;
-        let zero = s.splat(0.0);
-        let mut sums = [[(zero, zero); G]; N];
+        let mut sums = [[S::W::splat(s, 0.0); G]; N];
         // SAFETY: within the values so far, the exponentials and the value rows of used blocks.
         unsafe {
-            let exponentials: [*const f32; G] = unrelated(self.scores.add(row * RUN));
+            let exponentials: [*const f32; G] = unrelated::<S, G>(self.scores.add(row * RUN));
             let at = |r: usize, g: usize| self.values.add((row + r) * width + (group + g) * GROUP);
             for r in 0..N {
                 for g in 0..G {
-                    let scale = s.splat(decay[r]);
-                    sums[r][g] = (
-                        s.mul(s.load_ptr(at(r, g)), scale),
-                        s.mul(s.load_ptr(at(r, g).add(LANES)), scale),
-                    );
+                    let scale = S::W::splat(s, decay[r]);
+                    sums[r][g] = S::W::load(s, at(r, g)).mul(s, scale);
                 }
             }
             for block in keys.start / KV_BLOCK..keys.end.div_ceil(KV_BLOCK) {
@@ -251,30 +237,33 @@ impl<E: KvElement, const R: usize> Tile<E, R> {
                         if g.is_multiple_of(Self::LINE) {
                             s.prefetch(ahead.wrapping_add(offset));
                         }
-                        let (low, high) = E::load(s, values.add(offset));
+                        let values = E::load(s, values.add(offset));
                         for r in 0..N {
-                            let p = s.splat(*exponentials[g].add(r * RUN + key));
-                            sums[r][g] =
-                                (s.fma(p, low, sums[r][g].0), s.fma(p, high, sums[r][g].1));
+                            let p = S::W::splat(s, *exponentials[g].add(r * RUN + key));
+                            sums[r][g] = p.fma(s, values, sums[r][g]);
                         }
                     }
                 }
             }
             for r in 0..N {
                 for g in 0..G {
-                    s.store_ptr(sums[r][g].0, at(r, g));
-                    s.store_ptr(sums[r][g].1, at(r, g).add(LANES));
+                    sums[r][g].store(s, at(r, g));
                 }
             }
         }
     }
 }
 
-/// Copies of a pointer that the compiler cannot tell to be equal.
+/// Copies of a pointer that the compiler cannot tell to be equal where registers are few.
 ///
 /// It would otherwise load a broadcast value once for all `N` uses and keep it, which takes
 /// registers that the sums need; loading it again is free beside the multiply-adds.
 #[inline(always)]
-fn unrelated<const N: usize>(pointer: *const f32) -> [*const f32; N] {
-    std::array::from_fn(|i| if i == 0 { pointer } else { std::hint::black_box(pointer) })
+fn unrelated<S: Simd, const N: usize>(pointer: *const f32) -> [*const f32; N] {
+    let may_keep = S::SUMS > ROWS;
+    std::array::from_fn(
+        |i| {
+            if i == 0 || may_keep { pointer } else { std::hint::black_box(pointer) }
+        },
+    )
 }

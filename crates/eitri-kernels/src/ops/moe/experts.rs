@@ -11,7 +11,10 @@ use crate::{
     matmul::Kernel,
     ops::{
         activation::silu_mul,
-        linear::{Columns, Input, OutRows, Pass, blocks, grain, in_order, prepare, strip, within},
+        linear::{
+            Columns, Input, OutRows, Pass, blocks, grain, in_order, packed_for, prepare, strip,
+            within,
+        },
     },
     read, write,
 };
@@ -117,6 +120,7 @@ fn expert_products(
     routing: &Routing,
     y: &Tensor,
 ) -> Result<(), KernelError> {
+    packed_for(ctx, "moe_experts", w)?;
     let kernel = Kernel::pick(ctx.isa(), w.format(), ctx.activations());
     let mut scratch = ctx.scratch();
     let scratch = &mut *scratch;
@@ -136,7 +140,7 @@ fn expert_products(
             let columns = Columns { ldy: w.n(), offset: 0 };
             let items = chosen.len() * per_expert;
             w.with_strips(|strips| {
-                ctx.pool().for_ranges(items, grain(ctx, items), |range| {
+                ctx.pool().for_stretches(items, grain(ctx, items), |range| {
                     for item in range {
                         let expert = chosen[item / per_expert] as usize;
                         let (tokens, pairs) = routing.of_expert(expert);
