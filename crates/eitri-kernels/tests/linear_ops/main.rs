@@ -41,10 +41,10 @@ fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) 
         }
 }
 
-/// Whether activations meet bf16 weights in bf16.
+/// Whether activations meet these weights in bf16.
 fn rounded_activations(isa: Isa, format: WeightFormat, activations: Activations) -> bool {
     let ctx = context(isa, activations, 1);
-    format == WeightFormat::Bf16 && kernel_name(&ctx, format).ends_with("bf16 x bf16")
+    kernel_name(&ctx, format).ends_with(" x bf16")
 }
 
 fn weight(

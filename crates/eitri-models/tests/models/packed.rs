@@ -109,7 +109,7 @@ fn every_format_is_near_its_values_with_integer_activations() {
             Packing::Packed(..) | Packing::Gptq(..) | Packing::Int8 => {
                 (INT8_LARGEST, INT8_RELATIVE)
             }
-            // Embeddings and the head are in bf16.
+            // E4M3, and the head of every model, which is in bf16.
             _ if rounds_to_bf16() => (BF16_LARGEST, BF16_RELATIVE),
             _ => (EXACT, 1e-5),
         };

@@ -21,17 +21,19 @@ use crate::{
 /// Rows of activations per tile: with two halves, twenty-four registers of sums.
 const TILE: usize = 12;
 /// Bytes of 32 activations.
-const RECORD: usize = 2 * GROUP;
+pub(super) const RECORD: usize = 2 * GROUP;
 
 /// Whether this CPU has the instructions of this file beside those of the folder.
 pub(super) fn is_available() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
+/// Activations as bf16.
+pub(super) const PREPARE: Prepare = Prepare { record: RECORD, row: rounded as _ };
+
 /// The kernel; needs [`is_available`].
 pub(super) fn kernel(name: &'static str) -> Kernel {
-    let prepare = Prepare { record: RECORD, row: rounded as _ };
-    Kernel { name, prepare: Some(prepare), run: multiply as _ }
+    Kernel { name, prepare: Some(PREPARE), run: multiply as _ }
 }
 
 /// One row of activations as bf16, filled up with zeros.
@@ -115,9 +117,20 @@ unsafe fn tile<const M: usize>(call: &StripCall<'_>, start: usize, out: *mut f32
 
 #[inline]
 #[target_feature(enable = "avx512bw,avx512vnni,avx512bf16")]
-fn pairs_of(bits: __m512i) -> __m512bh {
+pub(super) fn pairs_of(bits: __m512i) -> __m512bh {
     // SAFETY: any bits are bf16 values.
     unsafe { transmute(bits) }
+}
+
+/// The same value, computed here and not later, as in [`integer`](super::integer).
+#[inline]
+#[target_feature(enable = "avx512bw,avx512vnni,avx512bf16")]
+pub(super) fn pinned(mut v: __m512) -> __m512 {
+    // SAFETY: no instruction, no memory access.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(zmm_reg) v, options(nomem, nostack, preserves_flags));
+    }
+    v
 }
 
 /// The values of all rows for two k as pairs: in each 128 bits those of four rows, the first ones of

@@ -18,6 +18,7 @@ mod bf16;
 mod codes;
 mod dense;
 mod e4m3;
+mod e4m3_bf16;
 mod exact;
 mod floats;
 mod grouped;
@@ -92,6 +93,9 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
             }
             Codes::I8 => pair!(activations, grouped::Integers<Bytes, false>, "grouped i8"),
             Codes::I8Zero => pair!(activations, grouped::Integers<Bytes, true>, "grouped i8+zero"),
+            Codes::E4m3 if activations == Activations::Int8 && bf16::is_available() => {
+                e4m3_bf16::kernel("avx512 e4m3 x bf16")
+            }
             Codes::E4m3 => unprepared("avx512 e4m3 widened, f32 fma", e4m3::multiply as _),
         },
     }
