@@ -68,7 +68,8 @@ impl Isa {
 /// Arithmetic of the activations that meet a quantised weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Activations {
-    /// 8-bit integers with one scale per 32 values: fast, about as exact as the weights.
+    /// 8-bit integers with one scale per 32 values: fast, about as exact as the weights. Where the
+    /// CPU multiplies bf16, activations that meet bf16 or E4M3 weights are rounded to it instead.
     #[default]
     Int8,
     /// f32 throughout: what a weight-only format promises.

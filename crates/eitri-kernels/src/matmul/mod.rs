@@ -27,7 +27,7 @@ pub(crate) struct StripCall<'a> {
     pub(crate) k: usize,
     /// Activations `[_, k]`.
     pub(crate) values: &'a [f32],
-    /// Prepared activations, `k / 32` records per row; empty when the kernel reads `values`.
+    /// Prepared activations, a record per 32 of a row; empty when the kernel reads `values`.
     pub(crate) records: &'a [u8],
     /// Which rows of the activations; at most [`MAX_ROWS`].
     pub(crate) rows: &'a [u32],
@@ -73,7 +73,7 @@ impl Kernel {
 
     /// Bytes of one prepared row of `k` values.
     pub(crate) fn row_bytes(&self, k: usize) -> usize {
-        self.prepare.map_or(0, |p| k / crate::weight::GROUP * p.record)
+        self.prepare.map_or(0, |p| k.div_ceil(crate::weight::GROUP) * p.record)
     }
 }
 

@@ -9,7 +9,7 @@ mod products;
 
 use candle_core::{Device, Tensor};
 use eitri_kernels::{
-    Activations, Codes, Context, ContextConfig, Isa, Weight, WeightFormat, read,
+    Activations, Codes, Context, ContextConfig, Isa, Weight, WeightFormat, ops::kernel_name, read,
     reference::CanonicalRows,
 };
 
@@ -39,6 +39,12 @@ fn coarse_activations(isa: Isa, format: WeightFormat, activations: Activations) 
             WeightFormat::Iq4Nl | WeightFormat::Iq4Xs => false,
             _ => isa == Isa::Avx2,
         }
+}
+
+/// Whether activations meet these weights in bf16.
+fn rounded_activations(isa: Isa, format: WeightFormat, activations: Activations) -> bool {
+    let ctx = context(isa, activations, 1);
+    kernel_name(&ctx, format).ends_with(" x bf16")
 }
 
 fn weight(

@@ -34,7 +34,16 @@ pub(super) fn halves(codes: __m256i) -> [__m512; 2] {
 
 /// A strip.
 #[derive(Clone, Copy)]
-struct E4m3(Blocks);
+pub(super) struct E4m3(pub(super) Blocks);
+
+impl E4m3 {
+    /// Address of the codes of a group, a byte of every row for each k.
+    #[inline]
+    pub(super) unsafe fn codes(self, group: usize) -> *const u8 {
+        // SAFETY: the caller's strip holds the group.
+        unsafe { self.0.codes(group) }
+    }
+}
 
 impl Values for E4m3 {
     type Group = [__m512; 2];
@@ -55,7 +64,7 @@ impl Values for E4m3 {
         for k in 0..4 {
             // SAFETY: the caller's.
             let [low, high] =
-                halves(unsafe { load_half(self.0.codes(group).add((4 * v + k) * ROWS)) });
+                halves(unsafe { load_half(self.codes(group).add((4 * v + k) * ROWS)) });
             values[k] = [_mm512_mul_ps(low, scale[0]), _mm512_mul_ps(high, scale[1])];
         }
         values

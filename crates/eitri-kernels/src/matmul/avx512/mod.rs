@@ -14,9 +14,11 @@
     reason = "loops over constant ranges are what the compiler unrolls into registers"
 )]
 
+mod bf16;
 mod codes;
 mod dense;
 mod e4m3;
+mod e4m3_bf16;
 mod exact;
 mod floats;
 mod grouped;
@@ -66,6 +68,9 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
     match format {
         F32 => unprepared("avx512 f32 fma", dense::f32 as _),
         F16 => unprepared("avx512 f16 widened, f32 fma", dense::f16 as _),
+        Bf16 if activations == Activations::Int8 && bf16::is_available() => {
+            bf16::kernel("avx512 bf16 x bf16")
+        }
         Bf16 => unprepared("avx512 bf16 widened, f32 fma", dense::bf16 as _),
         I8 => pair!(activations, plain::Plain<Bytes, false>, "i8"),
         U4 => pair!(activations, plain::Plain<Bits<4, 0>, false>, "u4"),
@@ -88,6 +93,9 @@ pub(super) fn kernel(format: WeightFormat, activations: Activations) -> Kernel {
             }
             Codes::I8 => pair!(activations, grouped::Integers<Bytes, false>, "grouped i8"),
             Codes::I8Zero => pair!(activations, grouped::Integers<Bytes, true>, "grouped i8+zero"),
+            Codes::E4m3 if activations == Activations::Int8 && bf16::is_available() => {
+                e4m3_bf16::kernel("avx512 e4m3 x bf16")
+            }
             Codes::E4m3 => unprepared("avx512 e4m3 widened, f32 fma", e4m3::multiply as _),
         },
     }
