@@ -1,4 +1,5 @@
-//! How fast the interpreter is: `cargo bench -p vgpu`. Prints warp instructions per second of a
+//! How fast the interpreter is: `cargo bench -p vgpu`, with `-- add`, `products` or `exchange` for
+//! one kernel. Prints warp instructions per second of a
 //! vector addition and of an exchange through shared memory, and FLOP per second of tensor
 //! products, on one thread, with and without checks.
 //! Seconds are those of the processor's time where Linux tells it, so that other programs on the
@@ -91,18 +92,31 @@ fn processor_seconds() -> Option<f64> {
     text.split(' ').next()?.parse::<f64>().ok().map(|nanoseconds| nanoseconds / 1e9)
 }
 
+/// Whether a name on the command line asks for a kernel, or none is there.
+fn is_wanted(kernel: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|name| !name.starts_with("--")).peekable();
+    names.peek().is_none() || names.any(|name| name == kernel)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, checks) in
         [("none", Checks::NONE), ("default", Checks::default()), ("all", Checks::ALL)]
     {
-        let (blocks, instructions) = (2000, 16.0);
-        let rate = f64::from(blocks) * 8.0 * instructions / seconds(checks, "add", blocks, 256)?;
-        println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
-        let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
-        println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
-        let instructions = 8.0 * (8.0 + 64.0 * 7.0);
-        let rate = 64.0 * instructions / seconds(checks, "exchange", 64, 256)?;
-        println!("checks {name}: shared exchange {:.1} M warp instructions/s", rate / 1e6);
+        if is_wanted("add") {
+            let (blocks, instructions) = (2000, 16.0);
+            let spent = seconds(checks, "add", blocks, 256)?;
+            let rate = f64::from(blocks) * 8.0 * instructions / spent;
+            println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
+        }
+        if is_wanted("products") {
+            let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
+            println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
+        }
+        if is_wanted("exchange") {
+            let instructions = 8.0 * (8.0 + 64.0 * 7.0);
+            let rate = 64.0 * instructions / seconds(checks, "exchange", 64, 256)?;
+            println!("checks {name}: shared exchange {:.1} M warp instructions/s", rate / 1e6);
+        }
     }
     Ok(())
 }
