@@ -234,70 +234,27 @@ extern "C" fn curandSetGeneratorOffset(generator: usize, offset: u64) -> c_int {
     })
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerate(generator: usize, to: u64, count: usize) -> c_int {
-    generate("curandGenerate", generator, Distribution::Bits32, Width::Single, (to, count))
+/// Functions that draw numbers of one width, with the parameters of their distribution if it has
+/// some.
+macro_rules! draws {
+    ($($name:ident: $width:ident, $distribution:ident $(($($parameter:ident: $kind:ty),*))?;)*) => { $(
+        #[unsafe(no_mangle)]
+        extern "C" fn $name(generator: usize, to: u64, count: usize $($(, $parameter: $kind)*)?) -> c_int {
+            let distribution =
+                Distribution::$distribution $({ $($parameter: f64::from($parameter)),* })?;
+            generate(stringify!($name), generator, distribution, Width::$width, (to, count))
+        }
+    )* };
 }
 
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateUniform(generator: usize, to: u64, count: usize) -> c_int {
-    generate("curandGenerateUniform", generator, Distribution::Uniform, Width::Single, (to, count))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateUniformDouble(generator: usize, to: u64, count: usize) -> c_int {
-    let place = (to, count);
-    generate("curandGenerateUniformDouble", generator, Distribution::Uniform, Width::Double, place)
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateNormal(
-    generator: usize,
-    to: u64,
-    count: usize,
-    mean: f32,
-    deviation: f32,
-) -> c_int {
-    let distribution =
-        Distribution::Normal { mean: f64::from(mean), deviation: f64::from(deviation) };
-    generate("curandGenerateNormal", generator, distribution, Width::Single, (to, count))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateNormalDouble(
-    generator: usize,
-    to: u64,
-    count: usize,
-    mean: f64,
-    deviation: f64,
-) -> c_int {
-    let distribution = Distribution::Normal { mean, deviation };
-    generate("curandGenerateNormalDouble", generator, distribution, Width::Double, (to, count))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateLogNormal(
-    generator: usize,
-    to: u64,
-    count: usize,
-    mean: f32,
-    deviation: f32,
-) -> c_int {
-    let distribution =
-        Distribution::LogNormal { mean: f64::from(mean), deviation: f64::from(deviation) };
-    generate("curandGenerateLogNormal", generator, distribution, Width::Single, (to, count))
-}
-
-#[unsafe(no_mangle)]
-extern "C" fn curandGenerateLogNormalDouble(
-    generator: usize,
-    to: u64,
-    count: usize,
-    mean: f64,
-    deviation: f64,
-) -> c_int {
-    let distribution = Distribution::LogNormal { mean, deviation };
-    generate("curandGenerateLogNormalDouble", generator, distribution, Width::Double, (to, count))
+draws! {
+    curandGenerate: Single, Bits32;
+    curandGenerateUniform: Single, Uniform;
+    curandGenerateUniformDouble: Double, Uniform;
+    curandGenerateNormal: Single, Normal(mean: f32, deviation: f32);
+    curandGenerateNormalDouble: Double, Normal(mean: f64, deviation: f64);
+    curandGenerateLogNormal: Single, LogNormal(mean: f32, deviation: f32);
+    curandGenerateLogNormalDouble: Double, LogNormal(mean: f64, deviation: f64);
 }
 
 #[cfg(test)]

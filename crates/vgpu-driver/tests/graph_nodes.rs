@@ -380,6 +380,50 @@ fn a_clone_is_a_graph_of_its_own_whose_nodes_are_found() {
 }
 
 #[test]
+fn graphs_that_own_memory_keep_their_shape() {
+    // NVIDIA's documentation says so, but not with which error.
+    Scenario::new("graphs_that_own_memory_keep_their_shape").run(|| unsafe {
+        context();
+        let lane = stream(NON_BLOCKING);
+        let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        ok(sys::cuStreamBeginCapture_v2(lane, relaxed));
+        let own = out(|to| sys::cuMemAllocAsync(to, 4, lane));
+        ok(sys::cuMemsetD32Async(own, 7, 1, lane));
+        ok(sys::cuMemFreeAsync(own, lane));
+        let captured = handle(|to| sys::cuStreamEndCapture(lane, to));
+        let nodes = list(|to, count| sys::cuGraphGetNodes(captured, to, count));
+        let kinds: Vec<Type> = nodes
+            .iter()
+            .map(|node| {
+                let mut kind = Type::CU_GRAPH_NODE_TYPE_EMPTY;
+                ok(sys::cuGraphNodeGetType(*node, &raw mut kind));
+                kind
+            })
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                Type::CU_GRAPH_NODE_TYPE_MEM_ALLOC,
+                Type::CU_GRAPH_NODE_TYPE_MEMSET,
+                Type::CU_GRAPH_NODE_TYPE_MEM_FREE,
+            ]
+        );
+        let mut clone = null_mut();
+        gives(sys::cuGraphClone(&raw mut clone, captured), "NOT_SUPPORTED");
+        gives(sys::cuGraphDestroyNode(nodes[1]), "NOT_SUPPORTED");
+        let (from, to) = (&nodes[..1], &nodes[1..2]);
+        let cut =
+            sys::cuGraphRemoveDependencies_v2(captured, from.as_ptr(), to.as_ptr(), null(), 1);
+        gives(cut, "NOT_SUPPORTED");
+        let first = instantiate(captured);
+        let mut second = null_mut();
+        gives(sys::cuGraphInstantiateWithFlags(&raw mut second, captured, 0), "NOT_SUPPORTED");
+        ok(sys::cuGraphExecDestroy(first));
+        ok(sys::cuGraphExecDestroy(instantiate(captured)));
+    });
+}
+
+#[test]
 fn nodes_of_a_capture_can_be_read_and_changed_like_others() {
     Scenario::on_any_device("nodes_of_a_capture_can_be_read_and_changed_like_others").run(
         || unsafe {

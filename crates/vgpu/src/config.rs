@@ -45,7 +45,8 @@ pub struct Checks {
     pub bounds: bool,
     /// Use of registers or memory that nothing has written.
     pub uninitialised: bool,
-    /// Conflicting accesses to shared memory that no barrier, mbarrier or wait orders.
+    /// Conflicting accesses to shared memory that no barrier, mbarrier or wait orders, and accesses
+    /// to global memory that a bulk copy of the CTA may still write.
     pub shared_races: bool,
     /// Conflicting accesses to global memory by two CTAs of a launch that no atomics order.
     pub global_races: bool,

@@ -87,7 +87,7 @@ pub enum FaultKind {
     BarrierMismatch,
     /// Two unordered accesses to shared memory, one a write.
     SharedRace,
-    /// Shared memory touched while an asynchronous copy to or from it was not waited for.
+    /// Memory touched while an asynchronous copy to or from it was not waited for.
     AsyncRace,
     /// Two unordered accesses to global memory from two CTAs, one a write and not both atomic.
     GlobalRace,

@@ -132,70 +132,28 @@ pub(crate) trait Lane: Copy + Default {
     fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]);
 }
 
-impl Lane for u32 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        *registers.narrow(slot)
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_narrow(slot, mask, values);
-    }
+macro_rules! impl_lane {
+    ($($kind:ty: $read:ident, $write:ident;)*) => { $(
+        impl Lane for $kind {
+            #[inline(always)]
+            fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
+                bytemuck::cast(*registers.$read(slot))
+            }
+            #[inline(always)]
+            fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
+                registers.$write(slot, mask, bytemuck::cast_ref(values));
+            }
+        }
+    )* };
 }
 
-impl Lane for i32 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        bytemuck::cast(*registers.narrow(slot))
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
-    }
-}
-
-impl Lane for f32 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        bytemuck::cast(*registers.narrow(slot))
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_narrow(slot, mask, bytemuck::cast_ref(values));
-    }
-}
-
-impl Lane for u64 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        *registers.wide(slot)
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_wide(slot, mask, values);
-    }
-}
-
-impl Lane for i64 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        bytemuck::cast(*registers.wide(slot))
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_wide(slot, mask, bytemuck::cast_ref(values));
-    }
-}
-
-impl Lane for f64 {
-    #[inline(always)]
-    fn read(registers: &Registers, slot: Slot) -> [Self; LANES] {
-        bytemuck::cast(*registers.wide(slot))
-    }
-    #[inline(always)]
-    fn write(registers: &mut Registers, slot: Slot, mask: u32, values: &[Self; LANES]) {
-        registers.set_wide(slot, mask, bytemuck::cast_ref(values));
-    }
+impl_lane! {
+    u32: narrow, set_narrow;
+    i32: narrow, set_narrow;
+    f32: narrow, set_narrow;
+    u64: wide, set_wide;
+    i64: wide, set_wide;
+    f64: wide, set_wide;
 }
 
 /// An operation on all lanes: destination and up to three sources.

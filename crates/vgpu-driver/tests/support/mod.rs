@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::format_push_string,
     reason = "parts of tests that are no test functions themselves"
 )]
 
@@ -65,11 +66,6 @@ impl Scenario {
         let ran = self.outcome(body)?;
         assert!(ran.success, "{}{}", ran.printed, ran.errors);
         Some(ran.errors)
-    }
-
-    /// As [`run`](Self::run), but says whether `body` succeeded.
-    pub(crate) fn succeeds(self, body: impl FnOnce()) -> Option<bool> {
-        Some(self.outcome(body)?.success)
     }
 
     /// As [`run`](Self::run), but says all that came of it.
@@ -202,136 +198,69 @@ pub(crate) fn read(address: u64, count: usize) -> Vec<u32> {
     values
 }
 
-/// Kernels of the tests: `add_one(word)` and `copy_plus(to, from, value)`, one thread each;
-/// `far(word)` writes far outside of everything, `crooked(word)` at an odd address, `stop()` traps,
-/// `shared(word)` uses dynamic shared memory; `first(word)` writes 5 and lets its successor start,
-/// which `second(to, from)` and `second_waiting(to, from)` may be: both add 1, the latter waits.
-pub(crate) const PTX: &str = "
-.version 8.0
-.target sm_90
-.address_size 64
-
-.extern .shared .align 16 .b8 dynamic[];
-
-.visible .entry add_one(.param .u64 word)
-{
-    .reg .b32 %r<3>;
-    .reg .b64 %rd<3>;
-    ld.param.u64 %rd1, [word];
-    cvta.to.global.u64 %rd2, %rd1;
-    ld.global.u32 %r1, [%rd2];
-    add.u32 %r2, %r1, 1;
-    st.global.u32 [%rd2], %r2;
-    ret;
+/// A kernel of one thread whose parameters are addresses, each in a register of its name, and
+/// numbers of 32 bits in such registers.
+fn entry(name: &str, addresses: &[&str], numbers: &[&str], body: &str) -> String {
+    let declared = |width: u32| move |name: &&str| format!(".param .u{width} {name}");
+    let parameters: Vec<String> =
+        addresses.iter().map(declared(64)).chain(numbers.iter().map(declared(32))).collect();
+    let mut text = format!(".visible .entry {name}({})\n{{\n", parameters.join(", "));
+    text += ".reg .b32 %r<4>;\n.reg .b64 %rd<2>;\n";
+    for name in addresses {
+        text += &format!(".reg .b64 %{name};\nld.param.u64 %{name}, [{name}];\n");
+        text += &format!("cvta.to.global.u64 %{name}, %{name};\n");
+    }
+    for name in numbers {
+        text += &format!(".reg .b32 %{name};\nld.param.u32 %{name}, [{name}];\n");
+    }
+    text + body + "\nret;\n}\n\n"
 }
 
-.visible .entry copy_plus(.param .u64 to, .param .u64 from, .param .u32 value)
-{
-    .reg .b32 %r<4>;
-    .reg .b64 %rd<5>;
-    ld.param.u64 %rd1, [to];
-    ld.param.u64 %rd2, [from];
-    ld.param.u32 %r1, [value];
-    cvta.to.global.u64 %rd3, %rd1;
-    cvta.to.global.u64 %rd4, %rd2;
-    ld.global.u32 %r2, [%rd4];
-    add.u32 %r3, %r2, %r1;
-    st.global.u32 [%rd3], %r3;
-    ret;
+/// Kernels of the tests: `add_one(word)` and `copy_plus(to, from, value)`; `far(word)` writes far
+/// outside of everything, `crooked(word)` at an odd address, `stop()` traps, `shared(word)` uses
+/// dynamic shared memory; `first(word)` writes 5 and lets its successor start, which `second(to,
+/// from)` and `second_waiting(to, from)` may be: both add 1, the latter waits.
+fn ptx() -> String {
+    let word = &["word"][..];
+    let ends = &["to", "from"][..];
+    let seven_at = |offset: &str| {
+        format!("add.s64 %rd1, %word, {offset};\nmov.u32 %r1, 7;\nst.global.u32 [%rd1], %r1;")
+    };
+    let add_one = "ld.global.u32 %r1, [%from];\nadd.u32 %r2, %r1, 1;\nst.global.u32 [%to], %r2;";
+    [
+        ".version 8.0\n.target sm_90\n.address_size 64\n\n\
+         .extern .shared .align 16 .b8 dynamic[];\n\n"
+            .to_owned(),
+        entry("add_one", word, &[], &add_one.replace("%from", "%word").replace("%to", "%word")),
+        entry("copy_plus", ends, &["value"], &add_one.replace("%r1, 1;", "%r1, %value;")),
+        entry("far", word, &[], &seven_at("1099511627776")),
+        entry("crooked", word, &[], &seven_at("1")),
+        entry("stop", &[], &[], "trap;"),
+        entry(
+            "first",
+            word,
+            &[],
+            "griddepcontrol.launch_dependents;\nmov.u32 %r1, 5;\nst.global.u32 [%word], %r1;",
+        ),
+        entry("second", ends, &[], add_one),
+        entry("second_waiting", ends, &[], &format!("griddepcontrol.wait;\n{add_one}")),
+        entry(
+            "shared",
+            word,
+            &[],
+            "mov.u32 %r1, dynamic;\nld.global.u32 %r2, [%word];\nst.shared.u32 [%r1], %r2;\n\
+             ld.shared.u32 %r3, [%r1];\nst.global.u32 [%word+4], %r3;",
+        ),
+    ]
+    .concat()
 }
 
-.visible .entry far(.param .u64 word)
-{
-    .reg .b32 %r<2>;
-    .reg .b64 %rd<4>;
-    ld.param.u64 %rd1, [word];
-    cvta.to.global.u64 %rd2, %rd1;
-    add.s64 %rd3, %rd2, 1099511627776;
-    mov.u32 %r1, 7;
-    st.global.u32 [%rd3], %r1;
-    ret;
-}
-
-.visible .entry crooked(.param .u64 word)
-{
-    .reg .b32 %r<2>;
-    .reg .b64 %rd<4>;
-    ld.param.u64 %rd1, [word];
-    cvta.to.global.u64 %rd2, %rd1;
-    add.s64 %rd3, %rd2, 1;
-    mov.u32 %r1, 7;
-    st.global.u32 [%rd3], %r1;
-    ret;
-}
-
-.visible .entry stop()
-{
-    trap;
-    ret;
-}
-
-.visible .entry first(.param .u64 word)
-{
-    .reg .b32 %r<2>;
-    .reg .b64 %rd<3>;
-    griddepcontrol.launch_dependents;
-    ld.param.u64 %rd1, [word];
-    cvta.to.global.u64 %rd2, %rd1;
-    mov.u32 %r1, 5;
-    st.global.u32 [%rd2], %r1;
-    ret;
-}
-
-.visible .entry second(.param .u64 to, .param .u64 from)
-{
-    .reg .b32 %r<3>;
-    .reg .b64 %rd<5>;
-    ld.param.u64 %rd1, [to];
-    ld.param.u64 %rd2, [from];
-    cvta.to.global.u64 %rd3, %rd1;
-    cvta.to.global.u64 %rd4, %rd2;
-    ld.global.u32 %r1, [%rd4];
-    add.u32 %r2, %r1, 1;
-    st.global.u32 [%rd3], %r2;
-    ret;
-}
-
-.visible .entry second_waiting(.param .u64 to, .param .u64 from)
-{
-    .reg .b32 %r<3>;
-    .reg .b64 %rd<5>;
-    ld.param.u64 %rd1, [to];
-    ld.param.u64 %rd2, [from];
-    cvta.to.global.u64 %rd3, %rd1;
-    cvta.to.global.u64 %rd4, %rd2;
-    griddepcontrol.wait;
-    ld.global.u32 %r1, [%rd4];
-    add.u32 %r2, %r1, 1;
-    st.global.u32 [%rd3], %r2;
-    ret;
-}
-
-.visible .entry shared(.param .u64 word)
-{
-    .reg .b32 %r<4>;
-    .reg .b64 %rd<3>;
-    ld.param.u64 %rd1, [word];
-    cvta.to.global.u64 %rd2, %rd1;
-    mov.u32 %r1, dynamic;
-    ld.global.u32 %r2, [%rd2];
-    st.shared.u32 [%r1], %r2;
-    ld.shared.u32 %r3, [%r1];
-    st.global.u32 [%rd2+4], %r3;
-    ret;
-}
-";
-
-/// A module of [`PTX`], of which functions are taken by name.
+/// A module of [`ptx`], of which functions are taken by name.
 pub(crate) struct Kernels(sys::CUmodule);
 
 impl Kernels {
     pub(crate) fn load() -> Self {
-        let text = std::ffi::CString::new(PTX).unwrap();
+        let text = std::ffi::CString::new(ptx()).unwrap();
         // SAFETY: a context is current; the text ends with a zero.
         Self(unsafe { handle(|to| sys::cuModuleLoadData(to, text.as_ptr().cast())) })
     }

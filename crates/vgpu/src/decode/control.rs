@@ -24,10 +24,8 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
         "brkpt" => Op::Trap("brkpt"),
         "call" => call(r)?,
         "bar" | "barrier" => return barrier(r),
-        "membar" | "fence" => return fence(r),
-        "griddepcontrol" => Op::Hint,
-        "nanosleep" | "pmevent" => Op::Hint,
-        "setmaxnreg" => Op::Hint,
+        "membar" | "fence" => return Ok(Some((Op::Fence(fence(r)), BarrierClass))),
+        "griddepcontrol" | "nanosleep" | "pmevent" | "setmaxnreg" => Op::Hint,
         _ => return Ok(None),
     };
     Ok(Some((op, class)))
@@ -72,9 +70,6 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     if r.has("warp") {
         return Ok(Some((Op::WarpSync { mask: r.source(0, B32)? }, Warp)));
     }
-    if r.name() == "barrier" && !r.has("aligned") {
-        return Err(r.error("barriers without .aligned are not supported"));
-    }
     let usage;
     let (id, threads);
     if r.has("red") {
@@ -101,8 +96,8 @@ fn barrier(r: &mut Reader<'_, '_>) -> Decoded {
     Ok(Some((Op::Barrier(Barrier { id, threads, usage }), BarrierClass)))
 }
 
-fn fence(r: &Reader<'_, '_>) -> Decoded {
-    let kind = if r.has("mbarrier_init") {
+fn fence(r: &Reader<'_, '_>) -> FenceKind {
+    if r.has("mbarrier_init") {
         FenceKind::MbarrierInit
     } else if r.has("proxy") {
         FenceKind::Proxy { shared: !r.has("global"), global: !r.has("shared::cta") }
@@ -111,6 +106,5 @@ fn fence(r: &Reader<'_, '_>) -> Decoded {
         FenceKind::Block
     } else {
         FenceKind::Device
-    };
-    Ok(Some((Op::Fence(kind), BarrierClass)))
+    }
 }

@@ -123,10 +123,12 @@ fn integer_rounding(r: &Reader<'_, '_>) -> Option<IntegerRounding> {
 }
 
 fn convert(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
+    use Type::{Bf16x2, E2m1x2, E4m3x2, E5m2x2, F16x2, F32, Ue8m0x2};
     let &[to, from] = r.types.as_slice() else { return Err(r.error("two types expected")) };
-    r.expect_count(2..=3)?;
-    let pair = r.count() == 3;
-    check_types(r, to, from, pair)?;
+    let packed = matches!(to, F16x2 | Bf16x2 | E4m3x2 | E5m2x2 | E2m1x2 | Ue8m0x2);
+    let pair = packed && from == F32;
+    let operands = if pair { 3 } else { 2 };
+    r.expect_count(operands..=operands)?;
     let target = r.operand(0)?.clone();
     let Operand::Register(id) = target else { return Err(r.error("a register expected")) };
     let register = r.register_type(id);
@@ -155,30 +157,6 @@ fn convert(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
         return Ok(Op::Lanes(run, slots));
     }
     Ok(Op::Convert(conversion, wide_source, register.is_wide(), slots))
-}
-
-/// Fails on pairs of types that have no conversion.
-fn check_types(r: &Reader<'_, '_>, to: Type, from: Type, pair: bool) -> Result<(), PtxError> {
-    use Type::{Bf16x2, E2m1x2, E4m3x2, E5m2x2, F16x2, F32, Tf32, Ue8m0x2};
-    let known = match (to, from) {
-        (F16x2 | Bf16x2 | E4m3x2 | E5m2x2 | E2m1x2 | Ue8m0x2, F32) => pair,
-        (E4m3x2 | E5m2x2, F16x2)
-        | (F16x2, E4m3x2 | E5m2x2 | E2m1x2)
-        | (Ue8m0x2, Bf16x2)
-        | (Bf16x2, Ue8m0x2)
-        | (Tf32, F32) => !pair,
-        _ => {
-            let scalar = |kind: Type| {
-                kind.bytes() <= 8
-                    && !matches!(kind, Type::Pred | Type::F32x2 | Type::U16x2 | Type::S16x2)
-                    && !matches!(kind, F16x2 | Bf16x2 | E4m3x2 | E5m2x2 | E2m1x2 | Ue8m0x2 | Tf32)
-                    && !matches!(kind, Type::E4m3 | Type::E5m2)
-                    && !matches!(kind, Type::B8 | Type::B16 | Type::B32 | Type::B64)
-            };
-            scalar(to) && scalar(from) && !pair
-        }
-    };
-    if known { Ok(()) } else { Err(r.error("no such pair of types")) }
 }
 
 /// Vectorised forms of the commonest conversions.

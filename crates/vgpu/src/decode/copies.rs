@@ -64,7 +64,7 @@ fn bulk(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
         return Ok(Op::CommitBulk);
     }
     if r.has("wait_group") {
-        return Ok(Op::WaitBulk { pending: r.immediate(0)? as u32 });
+        return Ok(Op::WaitBulk { pending: r.immediate(0)? as u32, read: r.has("read") });
     }
     if r.has("prefetch") {
         return Ok(Op::Hint);

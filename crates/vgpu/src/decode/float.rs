@@ -50,7 +50,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     match r.name() {
         "rsqrt" | "lg2" | "sin" | "cos" => return approximation(r).map(Some),
         "copysign" => return copy_sign(r).map(Some),
-        "testp" => return Err(r.error("not supported")),
         _ => {}
     }
     let Some((op, sources)) = operation(r) else { return Ok(None) };
@@ -67,11 +66,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
     }
     if sources == 2 && r.count() == 4 {
         return Err(r.error("three-input forms are not supported"));
-    }
-    let needs_rounding = matches!(op, FloatOp::Div | FloatOp::Rcp | FloatOp::Sqrt)
-        || (op == FloatOp::Fma && matches!(kind, F32 | F64));
-    if needs_rounding && rounding(r).is_none() {
-        return Err(r.error("no rounding mode"));
     }
     let instruction = FloatInstruction {
         op,

@@ -30,9 +30,6 @@ pub(super) fn decode(r: &mut Reader<'_, '_>) -> Decoded {
 }
 
 fn shuffle(r: &mut Reader<'_, '_>) -> Result<Op, PtxError> {
-    if !r.has("sync") {
-        return Err(r.error("only .sync shuffles exist on this target"));
-    }
     let mode = if r.has("up") {
         ShuffleMode::Up
     } else if r.has("down") {

@@ -207,6 +207,13 @@ impl Block<'_> {
                     let by = self.toucher(warp, lane);
                     self.env.with_proxies(|proxies| proxies.write(by, address, bytes));
                 }
+                if self.env.config.checks.shared_races
+                    && let Some(pc) = self.in_flight(address, bytes)
+                {
+                    let line = self.env.program.code.get(pc as usize).map_or(0, |i| i.line);
+                    let text = format!("the bulk copy of PTX line {line} may still write there");
+                    return trouble(FaultKind::AsyncRace, lane, Some(address), text);
+                }
                 let touch = Touch { address, bytes, usage, pc: self.pc };
                 let found = self.env.with_races(|races| races.access(self.number, touch)).flatten();
                 let Some(other) = found else { return Ok(()) };

@@ -1,7 +1,7 @@
 //! One CTA: its shared memory, its warps, and which of them goes next.
 
 use super::barrier::BarrierState;
-use super::copies::PendingBulk;
+use super::bulk::PendingBulk;
 use super::mbarrier::MbarrierState;
 use super::product::Operands;
 use super::warp::{Warp, Yield};
@@ -114,7 +114,6 @@ impl<'e> Block<'e> {
 
     /// Adds what was counted and clears it.
     pub(super) fn finish(&mut self, counters: &mut Counters) {
-        self.flush_bulk();
         counters.add(&self.counters);
         self.counters = Counters::default();
     }
@@ -122,7 +121,12 @@ impl<'e> Block<'e> {
     /// Runs until the CTA is done or has had its turn.
     pub(super) fn run(&mut self) -> Result<Progress, Box<Fault>> {
         let mut warps = std::mem::take(&mut self.warps);
-        let progress = self.run_warps(&mut warps);
+        let mut progress = self.run_warps(&mut warps);
+        if matches!(progress, Ok(Progress::Done))
+            && let Err((trouble, index)) = self.end_bulk(&warps)
+        {
+            progress = Err(self.fault(*trouble, &warps[index]));
+        }
         self.warps = warps;
         progress
     }

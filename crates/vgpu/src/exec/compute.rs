@@ -41,7 +41,7 @@ impl Block<'_> {
             Op::WaitCopies { pending } => self.wait_copies(warp, *pending, active),
             Op::CopyBulk(copy) => self.copy_bulk(warp, copy, active)?,
             Op::CommitBulk => warp.copies.commit_bulk(active),
-            Op::WaitBulk { pending } => self.wait_bulk(warp, *pending, active),
+            Op::WaitBulk { pending, read } => self.wait_bulk(warp, (*pending, *read), active)?,
             Op::Mbarrier(mbarrier) => return self.mbarrier(warp, mbarrier, active),
             Op::Atomic(atomic) => self.atomic(warp, atomic, active)?,
             Op::Shuffle(shuffle) => self.shuffle(warp, shuffle, active)?,

@@ -4,6 +4,7 @@ mod access;
 mod atomics;
 mod barrier;
 mod block;
+mod bulk;
 mod compute;
 mod copies;
 mod exchange;

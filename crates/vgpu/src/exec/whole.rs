@@ -148,6 +148,9 @@ impl Block<'_> {
             Place::Global(address) => {
                 let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
                 let touch = Touch { address, bytes: bytes * lanes, usage, pc };
+                if !self.bulk.is_empty() && self.in_flight(address, touch.bytes).is_some() {
+                    return true;
+                }
                 self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
             }
             Place::Shared(_) if self.env.config.checks.any() && !self.mbarriers.is_empty() => true,

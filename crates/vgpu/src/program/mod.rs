@@ -233,6 +233,8 @@ pub(crate) enum Op {
     CommitBulk,
     WaitBulk {
         pending: u32,
+        /// Only until the sources have been read.
+        read: bool,
     },
     Fence(FenceKind),
     Clock {

@@ -226,7 +226,6 @@ pub(crate) enum Element {
     E5m2,
     S8,
     U8,
-    F64,
 }
 
 impl Element {
@@ -235,7 +234,6 @@ impl Element {
             Self::F16 | Self::Bf16 => 16,
             Self::Tf32 => 32,
             Self::E4m3 | Self::E5m2 | Self::S8 | Self::U8 => 8,
-            Self::F64 => 64,
         }
     }
 }

@@ -82,7 +82,7 @@ fn form(opcode: &Opcode) -> Form {
         }
         Some(sum)
     });
-    let swapped = |i: u32| if i % 2 == 0 { ("%a", "%b") } else { ("%b", "%a") };
+    let swapped = |i: u32| if i.is_multiple_of(2) { ("%a", "%b") } else { ("%b", "%a") };
     let (space, setup, at) = if opcode.one_of(&["shared", "shared::cta"]).is_some() {
         let setup =
             ".shared .align 16 .b8 pad[8192]; mov.u32 %r9, pad; mad.lo.u32 %r9, %t, 64, %r9;\n";

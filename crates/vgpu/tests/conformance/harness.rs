@@ -34,24 +34,6 @@ impl Ty {
         }
     }
 
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::U8 => "u8",
-            Self::S8 => "s8",
-            Self::U16 => "u16",
-            Self::S16 => "s16",
-            Self::U32 | Self::Amount => "u32",
-            Self::S32 => "s32",
-            Self::U64 => "u64",
-            Self::S64 => "s64",
-            Self::F16 => "f16",
-            Self::Bf16 => "bf16",
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-            Self::Tf32 => "tf32",
-        }
-    }
-
     /// The type of a suffix; bits without meaning count as unsigned.
     pub(crate) fn of(name: &str) -> Self {
         match name {
@@ -163,12 +145,18 @@ const F16_EDGES: [u16; 18] = [
     0x7bff, 0xfbff, 0x7c00, 0xfc00, 0x7e00,
 ];
 
+/// A result from the sources.
+type Exact = Box<dyn Fn(&[u64]) -> Option<u64>>;
+
+/// Whether a result is right for the sources.
+type Near = Box<dyn Fn(&[u64], u64) -> bool>;
+
 /// What is known of a result.
 pub(crate) enum Reference {
     /// The value that the ISA fixes, or nothing where it leaves the result open.
-    Exact(Box<dyn Fn(&[u64]) -> Option<u64>>),
+    Exact(Exact),
     /// Whether a result is as near as the ISA says.
-    Near(Box<dyn Fn(&[u64], u64) -> bool>),
+    Near(Near),
 }
 
 /// One form of an instruction.
@@ -400,4 +388,27 @@ pub(crate) fn assemble(ptx: &str) {
         .map(|line| with_line(line).unwrap_or_else(|| line.to_owned()))
         .collect();
     assert!(output.status.success(), "not taken by ptxas:\n{}", listed.join("\n"));
+}
+
+/// Runs the kernel `k(in, out)` of a text with one block, on the words given, after the assembler
+/// has taken it; gives the words that it leaves.
+pub(crate) fn program(
+    config: Config,
+    text: &str,
+    threads: u32,
+    input: &[u32],
+    words: usize,
+) -> Result<Vec<u32>, vgpu::Fault> {
+    let gpu = Gpu::new(Config { threads: 1, instruction_limit: 100_000, ..config }).unwrap();
+    let module = gpu.load(&Module::parse(text).unwrap()).unwrap();
+    let kernel = module.kernel("k").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let memory = gpu.memory();
+    let [from, to] =
+        [input.len(), words].map(|n| memory.alloc(4 * n.max(1) as u64, 128, Kind::Device).unwrap());
+    memory.write(from, bytemuck::cast_slice(input)).unwrap();
+    let buffer = [from, to].map(u64::to_le_bytes).concat();
+    gpu.launch(&kernel, &Launch::new([1, 1, 1], [threads, 1, 1]), &buffer)?;
+    let mut output = vec![0u32; words];
+    memory.read(to, bytemuck::cast_slice_mut(&mut output)).unwrap();
+    Ok(output)
 }

@@ -67,7 +67,7 @@ fn function(opcode: &Opcode, ty: Ty) -> (Function, usize) {
         "mul" => (Box::new(move |a, b, _| Some(product(a, b))), 2),
         "mad" => (Box::new(move |a, b, c| Some(product(a, b).wrapping_add(c))), 3),
         "mul24" if part == Some("hi") => {
-            (Box::new(move |a, b, _| Some(low24(ty, a) * low24(ty, b) >> 16)), 2)
+            (Box::new(move |a, b, _| Some((low24(ty, a) * low24(ty, b)) >> 16)), 2)
         }
         "mul24" => (Box::new(move |a, b, _| Some(low24(ty, a) * low24(ty, b))), 2),
         "mad24" => (Box::new(move |a, b, c| Some(low24(ty, a) * low24(ty, b) + c)), 3),

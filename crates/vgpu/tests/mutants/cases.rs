@@ -160,6 +160,7 @@ pub(crate) fn refill(gpu: &Gpu, module: &LoadedModule, kernel: &str, host: Host)
     doubled(gpu, module, kernel, host, 3)
 }
 
+/// Doubles numbers by four blocks, by way of parts that the last of them adds up.
 pub(crate) fn relay(gpu: &Gpu, module: &LoadedModule, kernel: &str, _: Host) -> Outcome {
     let x: Vec<f32> = (0..256).map(number).collect();
     let y = room::<f32>(gpu, 256);
@@ -249,7 +250,7 @@ pub(crate) fn rows(gpu: &Gpu, module: &LoadedModule, kernel: &str, host: Host) -
 pub(crate) type Case = fn(&Gpu, &LoadedModule, &str, Host) -> Outcome;
 
 /// A kernel's name, how it is run, and the numbers of its correct forms.
-pub(crate) const CASES: [(&str, Case, &[u32]); 11] = [
+pub(crate) const CASES: [(&str, Case, &[u32]); 12] = [
     ("reduce", reduce, &[0]),
     ("transpose", transpose, &[0]),
     ("product", product, &[0]),
@@ -257,6 +258,7 @@ pub(crate) const CASES: [(&str, Case, &[u32]); 11] = [
     ("pipeline", pipeline, &[0]),
     ("refill", refill, &[0, 10, 11, 12]),
     ("relay", relay, &[0, 10, 11]),
+    ("publish", relay, &[0]),
     ("histogram", histogram, &[0]),
     ("split", split, &[0]),
     ("scan", scan, &[0]),

@@ -204,6 +204,30 @@ const MUTANTS: &[Mutant] = &[
         &[Fault(GlobalRace)],
     ),
     (
+        "publish",
+        1,
+        Correct,
+        "waits until the source is read, not the target written",
+        Check::SharedRaces,
+        &[Fault(AsyncRace)],
+    ),
+    (
+        "publish",
+        2,
+        Correct,
+        "wait for the copy out missing",
+        Check::SharedRaces,
+        &[Fault(AsyncRace)],
+    ),
+    (
+        "publish",
+        3,
+        Correct,
+        "part published before it is written",
+        Check::GlobalRaces,
+        &[Fault(GlobalRace)],
+    ),
+    (
         "histogram",
         1,
         Correct,
@@ -347,7 +371,7 @@ fn every_seeded_fault_is_found_and_nothing_else() {
             let kernel = format!("{name}_{number}");
             let found = outcomes(&texts[name], case, &kernel, Correct, Checks::ALL);
             let right = found.iter().filter(|&outcome| *outcome == Outcome::Right).count();
-            println!("{kernel:<12} {:<42} no report: {right} of {}", "(correct)", found.len());
+            println!("{kernel:<12} {:<54} no report: {right} of {}", "(correct)", found.len());
             if right != found.len() {
                 failures.push(format!("{kernel} is correct, but {found:?}"));
             }
@@ -357,7 +381,7 @@ fn every_seeded_fault_is_found_and_nothing_else() {
         let kernel = format!("{name}_{number}");
         let found = outcomes(&texts[name], cases[name], &kernel, host, check.switches());
         let hits = found.iter().filter(|outcome| expected.contains(outcome)).count();
-        println!("{kernel:<12} {what:<42} {check:?}: {hits} of {}", found.len());
+        println!("{kernel:<12} {what:<54} {check:?}: {hits} of {}", found.len());
         if hits != found.len() {
             failures.push(format!("{kernel} ({what}): one of {expected:?} expected, {found:?}"));
         }

@@ -27,6 +27,11 @@ fn half(code: u32) -> f32 {
     half::f16::from_bits(code as u16).to_f32()
 }
 
+/// As [`half`], with subnormals as zero.
+fn normal_half(code: u32) -> f32 {
+    if code & 0x7c00 == 0 { 0.0 } else { half(code) }
+}
+
 fn brain(code: u32) -> f32 {
     f32::from_bits(code << 16)
 }
@@ -80,6 +85,7 @@ fn comparison(name: &str, kind: Type, flush: bool) -> Option<CompareFn> {
         F32 if flush => float!(f32, flushed),
         F32 => float!(f32, |x: f32| x),
         F64 => float!(f64, |x: f64| x),
+        F16 if flush => float!(u32, normal_half),
         F16 => float!(u32, half),
         Bf16 => float!(u32, brain),
         _ => return None,
