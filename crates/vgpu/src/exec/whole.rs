@@ -144,16 +144,20 @@ impl Block<'_> {
     #[inline]
     fn is_race(&mut self, warp: &Warp, whole: &Whole, active: u32, bytes: u32, usage: Use) -> bool {
         let pc = self.pc;
+        let span = if whole.stride == 0 { bytes } else { bytes * active.count_ones() };
         match whole.place {
             Place::Global(address) => {
-                let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
-                let touch = Touch { address, bytes: bytes * lanes, usage, pc };
-                if !self.bulk.is_empty() && self.in_flight(address, touch.bytes).is_some() {
+                let touch = Touch { address, bytes: span, usage, pc };
+                if !self.bulk.is_empty() && self.in_flight(address, span).is_some() {
                     return true;
                 }
                 self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
             }
-            Place::Shared(_) if self.env.config.checks.any() && !self.mbarriers.is_empty() => true,
+            Place::Shared(at)
+                if self.env.config.checks.any() && self.touches_mbarrier(at, span) =>
+            {
+                true
+            }
             Place::Shared(at) => self.races.as_mut().is_some_and(|races| {
                 lanes(active).any(|lane| {
                     let address = at as u64 + u64::from(whole.stride) * (lane - whole.first) as u64;
