@@ -68,13 +68,12 @@ impl Block<'_> {
         matrix: &MatrixMove,
         address: u64,
     ) -> Run<usize> {
-        match self.place(warp, lane, matrix.space, address, ROW, matrix.store)? {
-            Place::Shared(at) => Ok(at),
-            _ => {
-                let text = "the address of a row must be in shared memory";
-                trouble(FaultKind::OutOfBounds, lane, Some(address), text)
-            }
-        }
+        let place = self.place(warp, lane, matrix.space, address, ROW, matrix.store)?;
+        let Place::Shared(at) = place else {
+            let text = "the address of a row must be in shared memory";
+            return trouble(FaultKind::OutOfBounds, lane, Some(address), text);
+        };
+        Ok(at)
     }
 
     /// Loads a matrix whose rows begin at some places of shared memory. Lane l has elements 2 l and
