@@ -279,16 +279,17 @@ impl Block<'_> {
         if self.load_parameter(warp, access, active) {
             return Ok(());
         }
-        let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
-        let watches = self.watches();
         if self.env.config.counters {
+            let addresses = warp.addresses(&access.address);
             self.count_traffic(access.space, &addresses, active, total, false);
         }
-        if self.load_whole(warp, access, &addresses, active) {
+        if self.load_whole(warp, access, active) {
             return Ok(());
         }
+        let addresses = warp.addresses(&access.address);
+        let watches = self.watches();
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, false)?;
             if watches {
@@ -313,16 +314,17 @@ impl Block<'_> {
 
     #[inline(never)]
     pub(super) fn store(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
-        let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
-        let watches = self.watches();
         if self.env.config.counters {
+            let addresses = warp.addresses(&access.address);
             self.count_traffic(access.space, &addresses, active, total, true);
         }
-        if self.store_whole(warp, access, &addresses, active) {
+        if self.store_whole(warp, access, active) {
             return Ok(());
         }
+        let addresses = warp.addresses(&access.address);
+        let watches = self.watches();
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, true)?;
             if watches {
