@@ -209,3 +209,6 @@ impl Clocks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
