@@ -16,7 +16,7 @@ use std::{
 };
 
 use eitri_bench::{
-    Api, Arrival, Compat, Limits, Progress, RequestOptions, RunControl, RunOptions,
+    Api, Arrival, Certificates, Compat, Limits, Progress, RequestOptions, RunControl, RunOptions,
     dataset::Sample,
     outcome::{BenchOutcome, RunSettings},
     run,
@@ -114,6 +114,7 @@ fn start_server(
 
 fn options(base_url: &str) -> RunOptions {
     RunOptions {
+        certificates: Certificates::Checked,
         base_url: base_url.to_owned(),
         limits: Limits::default(),
         request: RequestOptions {

@@ -4,7 +4,7 @@
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use crate::{BenchError, client::Http, client::Limits, dataset::Sample};
+use crate::{BenchError, RunOptions, client::Http, client::Limits, dataset::Sample};
 
 /// What became of the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +18,16 @@ pub enum Alignment {
 }
 
 /// Compares the number of tokens of the first prompt with the server's, and where they differ cuts
-/// all prompts that are too long for the server. `model` is its name in requests.
+/// all prompts that are too long for the server.
 ///
 /// # Errors
 /// When the address is not usable.
 pub async fn align_prompts(
-    base_url: &str,
-    model: &str,
+    run: &RunOptions,
     samples: &mut [Sample],
 ) -> Result<Alignment, BenchError> {
-    let http = Http::new(base_url, Limits::default())?;
+    let http = Http::new(&run.base_url, run.certificates, Limits::default())?;
+    let model = &run.request.model;
     let Some(first) = samples.first() else { return Ok(Alignment::Unknown) };
     match tokenize(&http, model, &first.prompt).await {
         None => return Ok(Alignment::Unknown),

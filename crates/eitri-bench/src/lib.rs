@@ -30,10 +30,11 @@ mod statistics;
 
 pub use align::{Alignment, align_prompts};
 pub use arrivals::{Arrival, Traffic};
-pub use client::{Api, Limits, RequestOptions};
+pub use client::{Api, Certificates, Limits, RequestOptions};
 pub use compat::Compat;
 pub use error::BenchError;
 pub use progress::Progress;
 pub use result_file::ResultFile;
 pub use run::{RunControl, RunEvent, RunOptions, run};
-pub use server::{FirstModel, first_model};
+pub use server::{FirstModel, ServerAddress, first_model};
+pub use statistics::percentile;

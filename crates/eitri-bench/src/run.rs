@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    BenchError,
+    BenchError, Certificates,
     arrivals::Arrival,
     client::{Client, Http, Limits, RequestOptions, Turn},
     clock,
@@ -33,8 +33,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// Everything that a run needs besides its prompts.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// `http://HOST:PORT`, with a path where the API does not lie at the top.
+    /// `http://HOST:PORT` or `https://HOST:PORT`, with a path where the API does not lie at the top.
     pub base_url: String,
+    /// Whether the server has to show who it is.
+    pub certificates: Certificates,
     /// How long is waited for the server.
     pub limits: Limits,
     /// What the requests look like.
@@ -102,10 +104,17 @@ pub async fn run(
     control: &RunControl,
     mut on_event: impl FnMut(RunEvent),
 ) -> Result<BenchOutcome, BenchError> {
-    let RunOptions { base_url, limits, request, ready_timeout, num_warmups, mut settings } =
-        options;
+    let RunOptions {
+        base_url,
+        certificates,
+        limits,
+        request,
+        ready_timeout,
+        num_warmups,
+        mut settings,
+    } = options;
     let concurrency = settings.max_concurrency;
-    let http = Http::new(&base_url, limits)?;
+    let http = Http::new(&base_url, certificates, limits)?;
     let client = Arc::new(Client::new(http, request, Arc::clone(&control.progress))?);
     let first = samples.first().cloned().ok_or_else(|| {
         BenchError::flag("--num-prompts", "the data set has no prompt: at least 1 is needed")

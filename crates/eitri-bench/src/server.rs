@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     BenchError,
-    client::{Client, Http, Limits},
+    client::{Certificates, Client, Http, Limits},
     outcome::ServerFacts,
 };
 
@@ -31,21 +31,31 @@ pub struct FirstModel {
     pub root: Option<String>,
 }
 
+/// Where a server is and how it is asked, before the model is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// `http://HOST:PORT` or `https://HOST:PORT`.
+    pub base_url: String,
+    /// `--header`.
+    pub headers: Vec<(String, String)>,
+    /// Whether it has to show who it is.
+    pub certificates: Certificates,
+}
+
 /// Asks a server for its first model.
 ///
 /// # Errors
 /// When the server cannot be reached or lists no model.
 pub async fn first_model(
-    base_url: &str,
-    headers: &[(String, String)],
+    server: &ServerAddress,
     api_key: Option<&str>,
 ) -> Result<FirstModel, BenchError> {
     const PATH: &str = "/v1/models";
-    let http = Http::new(base_url, Limits::default())?;
+    let http = Http::new(&server.base_url, server.certificates, Limits::default())?;
     let failed = |message: String| BenchError::Server { url: http.url(PATH), message };
     let mut sent = HeaderMap::new();
     let key = api_key.map(|key| ("authorization".to_owned(), format!("Bearer {key}")));
-    for (name, value) in key.iter().chain(headers) {
+    for (name, value) in key.iter().chain(&server.headers) {
         if let (Ok(name), Ok(value)) =
             (hyper::header::HeaderName::try_from(name), hyper::header::HeaderValue::try_from(value))
         {

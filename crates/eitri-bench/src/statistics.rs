@@ -31,8 +31,9 @@ fn sum(values: &[f64]) -> f64 {
     rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |total, value| total + value)
 }
 
-fn mean(values: &[f64]) -> f64 {
-    sum(values) / values.len() as f64
+/// Arithmetic mean; 0 of nothing.
+pub(crate) fn mean(values: &[f64]) -> f64 {
+    if values.is_empty() { 0.0 } else { sum(values) / values.len() as f64 }
 }
 
 /// Of the population, as `numpy.std`.
@@ -47,12 +48,14 @@ fn median(sorted: &[f64]) -> f64 {
     if sorted.len() % 2 == 1 { sorted[half] } else { mean(&sorted[half - 1..=half]) }
 }
 
-/// Linear interpolation between the neighbours, as `numpy.percentile`; `percentile` is in [0, 100].
-pub(crate) fn percentile(sorted: &[f64], percentile: f64) -> f64 {
-    let place = percentile / 100.0 * (sorted.len() - 1) as f64;
+/// Linear interpolation between the neighbours of ascending values, as `numpy.percentile`; 0 of
+/// nothing. `percentile` is in [0, 100].
+pub fn percentile(sorted: &[f64], percentile: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
+    let place = percentile / 100.0 * last as f64;
     let below = place.floor();
-    let lower = sorted[(below as usize).min(sorted.len() - 1)];
-    let upper = sorted[(below as usize + 1).min(sorted.len() - 1)];
+    let lower = sorted[(below as usize).min(last)];
+    let upper = sorted[(below as usize + 1).min(last)];
     let (share, difference) = (place - below, upper - lower);
     if share >= 0.5 { upper - difference * (1.0 - share) } else { lower + difference * share }
 }
@@ -71,5 +74,21 @@ pub(crate) fn summary(seconds: &[f64], percentiles: &[f64]) -> Summary {
         median: median(&sorted) * MILLI,
         std: standard_deviation(seconds) * MILLI,
         percentiles: percentiles.iter().map(at).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_numpys() {
+        // numpy.percentile([1, 2, 4, 8], [50, 99, 99.9])
+        let values = [1.0, 2.0, 4.0, 8.0];
+        for (percent, want) in [(50.0, 3.0), (99.0, 7.88), (99.9, 7.988), (100.0, 8.0), (0.0, 1.0)]
+        {
+            assert!((percentile(&values, percent) - want).abs() < 1e-12, "{percent}");
+        }
+        assert!(percentile(&[], 50.0).abs() < f64::EPSILON);
     }
 }

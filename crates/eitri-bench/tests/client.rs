@@ -9,6 +9,8 @@
 )]
 
 mod scripted;
+#[cfg(feature = "https")]
+mod secure;
 mod vllm;
 
 use std::{sync::Arc, time::Duration};
@@ -270,6 +272,21 @@ async fn a_server_that_dies_in_mid_run_fails_the_rest() {
     let outcome = outcome(&server, "--max-concurrency 2", 10).await;
     assert_eq!((outcome.metrics.completed, outcome.metrics.failed), (4, 6));
     assert_eq!(outcome.metrics.total_output_tokens, 36);
+}
+
+/// As servers do that close a connection some time after an answer, which the client may learn only
+/// when it has sent the next request.
+#[tokio::test]
+async fn a_kept_connection_that_ends_is_replaced() {
+    let server = Scripted::start(|number| match number {
+        2 => Answer { bytes: Vec::new(), after: After::Close },
+        _ => whole_answer(),
+    })
+    .await;
+    let flags = "--max-concurrency 1 --ready-check-timeout-sec 0";
+    let outcome = measure(&server.base_url(), flags, 4, &control().control).await.unwrap();
+    assert_eq!((outcome.metrics.completed, outcome.metrics.failed), (4, 0));
+    assert_eq!(server.received().len(), 5);
 }
 
 #[tokio::test]

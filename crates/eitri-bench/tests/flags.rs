@@ -111,7 +111,6 @@ fn what_has_no_meaning_is_refused_by_name() {
             "--request-rate: the rate of a ramp-up",
         ),
         ("--profile", "--profile"),
-        ("--insecure", "https"),
         ("--lora-modules a b", "adapters"),
         ("--probe-request-rate 1", "--probe-request-rate"),
         ("--self-timed", "--self-timed"),

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use eitri_bench::report::{
-    Block, CacheState, Device, Evidence, Load, ModelBytes, ModelledRun, PublishedTables, Report,
-    Row, Verdict, csv, html, markdown,
+    Block, CacheState, Device, Evidence, Load, ModelBytes, ModelledRun, PublishedTables, Reference,
+    Report, Row, Verdict, csv, html, markdown,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,15 +49,19 @@ fn report() -> Report {
         date: None,
         machine: None,
         device: thor.clone(),
-        published_device: thor,
-        published_source: tables.source,
+        ours: "modelled".to_owned(),
+        reference: Some(Reference {
+            name: "published".to_owned(),
+            source: tables.source,
+            device: thor,
+        }),
         remarks: vec!["Ours are modelled: nothing ran.".to_owned()],
         rows,
     }
 }
 
 fn published(report: &Report) -> impl Iterator<Item = (&Row, &Block)> {
-    report.rows.iter().filter_map(|row| Some((row, row.published.as_ref()?)))
+    report.rows.iter().filter_map(|row| Some((row, row.reference.as_ref()?)))
 }
 
 #[test]

@@ -219,8 +219,20 @@ pub enum QuantError {
         /// Inputs of the module.
         inputs: usize,
     },
+    /// A size of groups that a format has not.
+    #[error(
+        "{scheme} cannot have a scale for every {size} inputs; formats of integers can for {sizes:?}"
+    )]
+    GroupSize {
+        /// The format.
+        scheme: &'static str,
+        /// What was asked for.
+        size: usize,
+        /// What there is.
+        sizes: [usize; 3],
+    },
     /// Error feedback on a grid that it is not made for.
-    #[error("error feedback needs groups of 128 inputs or whole rows, not of {columns}")]
+    #[error("error feedback is for integers, not for floats with a scale for {columns} inputs")]
     NoFeedback {
         /// Inputs that share a scale.
         columns: usize,

@@ -368,6 +368,18 @@ impl PlannedEngine {
         self.runner.max_num_batched_tokens
     }
 
+    /// The tokenizer alone, without loading the model.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn tokenizer(&self) -> Result<Arc<Tokenizer>, Error> {
+        let source = match &self.settings.tokenizer {
+            Some(directory) => &TokenizerSource::Directory(directory.clone()),
+            None => self.files.tokenizer(),
+        };
+        Ok(load_text(source, None)?.0)
+    }
+
     /// Loads the weights and starts the engine. `progress` is called on this thread.
     ///
     /// # Errors

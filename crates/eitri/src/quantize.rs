@@ -32,14 +32,30 @@ pub enum QuantizeFormat {
     /// A GGUF file with these types.
     Gguf(&'static GgufPreset),
     /// A Hugging Face directory with modules stored in this way.
-    Directory(&'static Scheme),
+    Directory(Scheme),
 }
 
 impl QuantizeFormat {
     /// The format of that name.
     pub fn find(name: &str) -> Option<Self> {
         let preset = GgufPreset::find(name).map(Self::Gguf);
-        preset.or_else(|| Scheme::find(name).map(Self::Directory))
+        preset.or_else(|| Scheme::find(name).map(|scheme| Self::Directory(*scheme)))
+    }
+
+    /// The same with a scale for every `size` inputs.
+    ///
+    /// # Errors
+    /// For GGUF files, and for formats whose groups are not of the user's choice or not of this size.
+    pub fn with_group(self, size: usize) -> Result<Self, Error> {
+        let grouped = match self {
+            Self::Directory(scheme) => scheme.with_group(size).ok().map(Self::Directory),
+            Self::Gguf(_) => None,
+        };
+        grouped.ok_or_else(|| Error::Setting {
+            setting: "--group-size",
+            expected: "32, 64 or 128, and for a directory with integers".to_owned(),
+            value: size.to_string(),
+        })
     }
 
     /// Names of all formats: first those of GGUF files, each from the most exact to the smallest.
@@ -172,7 +188,7 @@ fn write_gguf(
 
 fn write_directory(
     files: &ModelFiles,
-    scheme: &'static Scheme,
+    scheme: Scheme,
     options: &QuantizeOptions,
     threads: usize,
     progress: &mut Progress<'_>,

@@ -42,6 +42,10 @@ pub struct ServeArgs {
     #[arg(long, default_value_t = 8000, help_heading = "Server")]
     pub port: u16,
 
+    /// Take any certificate of an https server
+    #[arg(long, help_heading = "Server")]
+    pub insecure: bool,
+
     /// Path of the API [default: /v1/completions, or that of the backend]
     #[arg(long, value_name = "PATH", help_heading = "Server")]
     pub endpoint: Option<String>,
@@ -54,7 +58,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME", help_heading = "Server")]
     pub served_model_name: Option<String>,
 
-    /// Directory with tokenizer.json [default: --model, where it is a directory]
+    /// Directory with tokenizer.json, or a model's file or name [default: --model, where it is a directory]
     #[arg(long, value_name = "DIR", help_heading = "Server")]
     pub tokenizer: Option<PathBuf>,
 

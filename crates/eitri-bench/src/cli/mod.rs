@@ -12,5 +12,5 @@ mod refused;
 pub use args::ServeArgs;
 pub use data_args::{DataArgs, DatasetName};
 pub use names::Backend;
-pub use plan::{Plan, Prepared, ServerAddress};
+pub use plan::{Plan, Prepared};
 pub use refused::RefusedArgs;

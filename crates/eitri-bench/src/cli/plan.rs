@@ -1,5 +1,6 @@
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -8,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::{Backend, DatasetName, ServeArgs, names};
 use crate::{
-    Api, Arrival, BenchError, Compat, FirstModel, Limits, RequestOptions, ResultFile, RunOptions,
-    Traffic,
+    Api, Arrival, BenchError, Certificates, Compat, FirstModel, Limits, RequestOptions, ResultFile,
+    RunOptions, ServerAddress, Traffic,
     dataset::{Dataset, Sample, Sampling, digest},
     draws::GlobalDraws,
     outcome::{MetricKind, RampUp, RunSettings},
@@ -26,8 +27,8 @@ pub struct Plan {
     pub traffic: Traffic,
     /// Where the result goes, if anywhere.
     pub result: Option<ResultFile>,
-    /// Directory of the tokenizer.
-    pub tokenizer_dir: PathBuf,
+    /// Where the tokenizer is: a directory with `tokenizer.json`, or what the caller knows to read.
+    pub tokenizer: PathBuf,
     oversample: bool,
     shuffle: bool,
     seed: u32,
@@ -37,20 +38,11 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Prepared {
     /// Makes and counts tokens.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// What is sent.
     pub samples: Vec<Sample>,
     /// When each sample is sent.
     pub arrivals: Vec<Arrival>,
-}
-
-/// Where the server is and how it is asked, before the model is known.
-#[derive(Debug, Clone)]
-pub struct ServerAddress {
-    /// `http://HOST:PORT`.
-    pub base_url: String,
-    /// `--header`.
-    pub headers: Vec<(String, String)>,
 }
 
 impl ServeArgs {
@@ -62,7 +54,9 @@ impl ServeArgs {
             || format!("http://{host}:{}", self.port),
             |url| url.trim_end_matches('/').to_owned(),
         );
-        ServerAddress { base_url, headers: self.header.clone() }
+        let certificates =
+            if self.insecure { Certificates::Unchecked } else { Certificates::Checked };
+        ServerAddress { base_url, headers: self.header.clone(), certificates }
     }
 
     /// Notes on flags that were given and change nothing.
@@ -95,7 +89,8 @@ impl ServeArgs {
         traffic.check(self.compat)?;
         let dataset = self.data.dataset(self.compat)?;
         let settings = self.settings(&dataset, model)?;
-        let tokenizer_dir = PathBuf::from(&settings.tokenizer_id);
+        let tokenizer = PathBuf::from(&settings.tokenizer_id);
+        let ServerAddress { base_url, certificates, .. } = self.server();
         let saves = self.save_result || self.append_result;
         let result = saves.then(|| ResultFile {
             dir: self.result_dir.clone(),
@@ -105,7 +100,8 @@ impl ServeArgs {
         });
         Ok(Plan {
             run: RunOptions {
-                base_url: self.server().base_url,
+                base_url,
+                certificates,
                 limits: Limits {
                     silence: Duration::from_secs(self.stall_timeout_sec),
                     total: Duration::from_secs(self.request_timeout_sec),
@@ -119,7 +115,7 @@ impl ServeArgs {
             dataset,
             traffic,
             result,
-            tokenizer_dir,
+            tokenizer,
             oversample: !self.data.no_oversample,
             shuffle: !self.data.disable_shuffle,
             seed: self.data.seed,
@@ -182,7 +178,7 @@ impl ServeArgs {
             None if Path::new(&model_id).is_dir() => model_id.clone(),
             None => {
                 let message = format!(
-                    "it is missing: give a directory with tokenizer.json, since the model \
+                    "it is missing: give a directory with tokenizer.json or a model's file, since the model \
                      {model_id:?} is no directory here"
                 );
                 return Err(BenchError::flag("--tokenizer", message));
@@ -314,12 +310,19 @@ impl Plan {
         self.run.settings.compat >= Compat::V0_32 && made_up
     }
 
-    /// Loads the tokenizer, makes the prompts and draws the times of arrival.
+    /// Loads the tokenizer of a directory, makes the prompts and draws the times of arrival.
     ///
     /// # Errors
     /// When the tokenizer or a file cannot be used.
     pub fn prepare(&self) -> Result<Prepared, BenchError> {
-        let tokenizer = Tokenizer::from_dir(&self.tokenizer_dir)?;
+        self.prepare_with(Arc::new(Tokenizer::from_dir(&self.tokenizer)?))
+    }
+
+    /// Makes the prompts with a tokenizer that was loaded before, and draws the times of arrival.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn prepare_with(&self, tokenizer: Arc<Tokenizer>) -> Result<Prepared, BenchError> {
         let settings = &self.run.settings;
         let sampling = Sampling {
             compat: settings.compat,

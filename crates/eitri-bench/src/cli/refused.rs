@@ -17,8 +17,6 @@ pub struct RefusedArgs {
     pub tokenizer_mode: Option<String>,
     #[arg(long, hide = true)]
     pub profile: bool,
-    #[arg(long, hide = true)]
-    pub insecure: bool,
     #[arg(long, hide = true, num_args = 1..)]
     pub lora_modules: Vec<String>,
     #[arg(long, hide = true)]
@@ -40,7 +38,6 @@ impl RefusedArgs {
     pub(super) fn check(&self) -> Result<(), BenchError> {
         let refused = [
             (self.profile, "--profile", "profilers of servers are not started from here"),
-            (self.insecure, "--insecure", "https is not supported"),
             (!self.lora_modules.is_empty(), "--lora-modules", "adapters are not supported"),
             (
                 self.skip_tokenizer_init,

@@ -11,9 +11,13 @@ use hyper::{
     header::{ACCEPT, HOST, HeaderValue, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 
-use super::Limits;
+use super::{Certificates, Limits, tls::Tls};
 use crate::{
     BenchError,
     outcome::{Failure, FailureKind},
@@ -26,15 +30,17 @@ const MAX_TEXT: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Http {
     address: Address,
+    tls: Option<Tls>,
     limits: Limits,
     idle: Mutex<Vec<Connection>>,
 }
 
 type Connection = SendRequest<Full<Bytes>>;
 
-/// Taken apart from `http://HOST:PORT/PREFIX`.
+/// Taken apart from `http://HOST:PORT/PREFIX` or the same with `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Address {
+    is_https: bool,
     host: String,
     port: u16,
     /// Host and port as in the `Host` header.
@@ -58,10 +64,16 @@ pub(crate) struct Page {
 }
 
 impl Http {
-    pub(crate) fn new(base_url: &str, limits: Limits) -> Result<Self, BenchError> {
-        let address = Address::parse(base_url)
-            .map_err(|message| BenchError::Address { url: base_url.to_owned(), message })?;
-        Ok(Self { address, limits, idle: Mutex::default() })
+    pub(crate) fn new(
+        base_url: &str,
+        certificates: Certificates,
+        limits: Limits,
+    ) -> Result<Self, BenchError> {
+        let unusable = |message| BenchError::Address { url: base_url.to_owned(), message };
+        let address = Address::parse(base_url).map_err(unusable)?;
+        let tls = address.is_https.then(|| Tls::new(&address.host, certificates)).transpose();
+        let tls = tls.map_err(unusable)?;
+        Ok(Self { address, tls, limits, idle: Mutex::default() })
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -70,7 +82,9 @@ impl Http {
 
     /// Address of a path on this server.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{}{path}", self.address.authority, self.address.prefix)
+        let Address { authority, prefix, .. } = &self.address;
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{authority}{prefix}{path}")
     }
 
     pub(crate) fn request(
@@ -90,7 +104,8 @@ impl Http {
     }
 
     /// Sends a request and waits for the headers of its answer. A kept connection that the server
-    /// has closed meanwhile is replaced, as long as nothing of the request had been sent.
+    /// has closed meanwhile is replaced, even if that showed only once the request was on its way:
+    /// asking a second time for text changes nothing on a server.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Exchange, Failure> {
         let mut request = request;
         loop {
@@ -101,14 +116,13 @@ impl Http {
                 None => self.connect().await?,
             };
             let silence = self.limits.silence;
-            let answer = timeout(silence, connection.try_send_request(request)).await;
-            match answer {
-                Err(_) => return Err(silent(silence)),
-                Ok(Ok(response)) => return Ok(Exchange { response, connection, silence }),
-                Ok(Err(mut error)) => match error.take_message() {
-                    Some(unsent) if is_kept => request = unsent,
-                    _ => return Err(broken(&error.into_error())),
-                },
+            let again = is_kept.then(|| request.clone());
+            let answer = timeout(silence, connection.send_request(request)).await;
+            match (answer, again) {
+                (Err(_), _) => return Err(silent(silence)),
+                (Ok(Ok(response)), _) => return Ok(Exchange { response, connection, silence }),
+                (Ok(Err(error)), Some(again)) if was_closed(&error) => request = again,
+                (Ok(Err(error)), _) => return Err(broken(&error)),
             }
         }
     }
@@ -132,12 +146,17 @@ impl Http {
             .map_err(|_| failed(format!("no answer within {:?}", self.limits.connect)))?
             .map_err(|error| failed(error.to_string()))?;
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
-        let (connection, driver) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        // What goes wrong in the driver also ends the request that is under way.
-        tokio::spawn(driver);
-        Ok(connection)
+        match &self.tls {
+            None => handshake(stream).await,
+            Some(tls) => {
+                let stream = timeout(self.limits.connect, tls.connect(stream))
+                    .await
+                    .map_err(|_| failed(format!("no TLS within {:?}", self.limits.connect)))?
+                    .map_err(|error| failed(error.to_string()))?;
+                handshake(stream).await
+            }
+        }
+        .map_err(|error| failed(error.to_string()))
     }
 
     /// Keeps the connection of an answer that was read to its end.
@@ -190,6 +209,16 @@ impl Http {
     }
 }
 
+async fn handshake<S>(stream: S) -> hyper::Result<Connection>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, driver) = http1::handshake(TokioIo::new(stream)).await?;
+    // What goes wrong in the driver also ends the request that is under way.
+    tokio::spawn(driver);
+    Ok(connection)
+}
+
 impl Exchange {
     /// The rest of the body as text.
     pub(crate) async fn text(&mut self) -> Result<String, Failure> {
@@ -223,6 +252,15 @@ fn silent(limit: Duration) -> Failure {
     Failure::new(FailureKind::Timeout, message)
 }
 
+/// Whether a connection ended before anything of an answer came.
+fn was_closed(error: &hyper::Error) -> bool {
+    let is_reset = || {
+        let source = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+        Some(source.kind() == std::io::ErrorKind::ConnectionReset)
+    };
+    error.is_incomplete_message() || error.is_canceled() || is_reset().unwrap_or(false)
+}
+
 fn broken(error: &hyper::Error) -> Failure {
     let mut message = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -238,13 +276,11 @@ fn broken(error: &hyper::Error) -> Failure {
 impl Address {
     fn parse(base_url: &str) -> Result<Self, String> {
         let uri: Uri = base_url.parse().map_err(|_| "not an address".to_owned())?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err("https is not supported: put a proxy before it that speaks http".into());
-            }
-            _ => return Err("it should begin with http://".into()),
-        }
+        let is_https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("it should begin with http:// or https://".into()),
+        };
         let authority = uri.authority().ok_or("it has no host")?;
         if authority.as_str().contains('@') {
             return Err("a user in it is not supported: send a key with --header".into());
@@ -253,8 +289,9 @@ impl Address {
             return Err("it should end before the question mark".into());
         }
         Ok(Self {
+            is_https,
             host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
             authority: authority.to_string(),
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -272,12 +309,13 @@ mod tests {
         assert_eq!((address.authority.as_str(), address.prefix.as_str()), ("[::1]:8000", "/a"));
         let plain = Address::parse("http://host").unwrap();
         assert_eq!((plain.port, plain.prefix.as_str()), (80, ""));
+        let safe = Address::parse("https://host/v").unwrap();
+        assert_eq!((safe.port, safe.is_https), (443, true));
     }
 
     #[test]
     fn other_addresses_are_refused() {
         for (url, part) in [
-            ("https://host", "https"),
             ("host:8000", "http://"),
             ("ftp://host", "http://"),
             ("http://me:secret@host", "user"),

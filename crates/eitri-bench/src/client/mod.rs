@@ -4,6 +4,11 @@ mod answer;
 mod body;
 mod http;
 mod sse;
+#[cfg(feature = "https")]
+mod tls;
+#[cfg(not(feature = "https"))]
+#[path = "no_tls.rs"]
+mod tls;
 
 use std::{
     sync::Arc,
@@ -37,6 +42,16 @@ pub enum Api {
     Chat,
     /// `/v1/responses`.
     Responses,
+}
+
+/// Whether the certificate of an `https` server has to be one that the system trusts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Certificates {
+    /// It has.
+    #[default]
+    Checked,
+    /// Any will do: `--insecure`.
+    Unchecked,
 }
 
 /// How long is waited before a request counts as failed.

@@ -6,7 +6,7 @@ use super::{
     CompareOptions, Metric, Sample,
     sample::{of_requests, throughput},
 };
-use crate::report::percentile;
+use crate::statistics::percentile;
 
 /// The percentile interval of `other / base`; none where one side has fewer than two things to draw.
 pub(super) fn interval(

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Metric;
 use crate::{
     outcome::BenchOutcome,
-    report::{mean, percentile},
+    statistics::{mean, percentile},
 };
 
 /// A result file that cannot be compared.

@@ -9,7 +9,7 @@ use plotters::{
     prelude::*,
 };
 
-use super::{Block, Jitter, Load, Report, Row};
+use super::{Block, Jitter, Load, Report, Row, Side};
 
 /// A chart could not be drawn.
 #[derive(Debug, thiserror::Error)]
@@ -22,22 +22,24 @@ pub struct ChartError {
 }
 
 /// Colours that stand for variables of the page. They only have to differ from each other.
-const PALETTE: [(RGBColor, &str, &str); 7] = [
+const PALETTE: [(RGBColor, &str, &str); 8] = [
     (OURS, "#010001", "var(--ours)"),
-    (PUBLISHED, "#010002", "var(--published)"),
+    (REFERENCE, "#010002", "var(--reference)"),
     (FLOOR, "#010003", "var(--floor)"),
     (ALARM, "#010004", "var(--alarm)"),
     (TEXT, "#010005", "var(--text)"),
     (GRID, "#010006", "var(--grid)"),
     (WARM, "#010007", "var(--warm)"),
+    (REFERENCE_COLD, "#010008", "var(--reference-cold)"),
 ];
 const OURS: RGBColor = RGBColor(1, 0, 1);
-const PUBLISHED: RGBColor = RGBColor(1, 0, 2);
+const REFERENCE: RGBColor = RGBColor(1, 0, 2);
 const FLOOR: RGBColor = RGBColor(1, 0, 3);
 const ALARM: RGBColor = RGBColor(1, 0, 4);
 const TEXT: RGBColor = RGBColor(1, 0, 5);
 const GRID: RGBColor = RGBColor(1, 0, 6);
 const WARM: RGBColor = RGBColor(1, 0, 7);
+const REFERENCE_COLD: RGBColor = RGBColor(1, 0, 8);
 
 /// Widths in pixels: for wide screens, where names stand beside bars, and for phones, above them.
 pub(super) const WIDE: u32 = 900;
@@ -79,15 +81,14 @@ pub(super) struct Bars {
     groups: Vec<Group>,
 }
 
-/// What published bars, ours, floors and marked bars are.
+/// What the bars of either side, floors and marked bars are.
 fn key(report: &Report, floor: &str) -> Vec<(&'static str, String)> {
-    let device = &report.published_device.name;
-    vec![
-        ("published", "published".to_owned()),
-        ("ours", format!("ours, {}", report.our_origin().name())),
-        ("floor", format!("{floor} on {device}")),
-        ("alarm", "faster than the floor".to_owned()),
-    ]
+    let device = report.reference.as_ref().map_or(&report.device, |reference| &reference.device);
+    let mut key: Vec<_> =
+        report.sides().map(|side| (side.key(), report.name(side).to_owned())).collect();
+    key.push(("floor", format!("{floor} on {}", device.name)));
+    key.push(("alarm", "faster than the floor".to_owned()));
+    key
 }
 
 impl Bars {
@@ -109,7 +110,7 @@ impl Bars {
         let value = |block: &Block| Some(block.figures.output_throughput);
         // The rate at which all sequences of a step get a token each.
         let ceiling = |row: &Row| {
-            let floor = row.published.as_ref().or(row.ours.as_ref())?.floor?;
+            let floor = row.side(row.judged())?.floor?;
             Some(floor.shape.batch as f64 / floor.practical_ms? * 1e3)
         };
         Self {
@@ -123,7 +124,7 @@ impl Bars {
 
     fn step(report: &Report, load: Load, title: &'static str) -> Self {
         let value = |block: &Block| block.step_ms;
-        let floor = |row: &Row| row.published.as_ref().or(row.ours.as_ref())?.floor?.practical_ms;
+        let floor = |row: &Row| row.side(row.judged())?.floor?.practical_ms;
         Self {
             title,
             unit: "ms, less is better",
@@ -133,37 +134,45 @@ impl Bars {
         }
     }
 
-    /// Published ones are warm; ours are both.
+    /// Of prompts that were cached and of prompts that were computed, where there are such.
     fn first_token(report: &Report) -> Self {
-        let cold = |block: &Block| block.prompt_cache.cold.map(|group| group.ttft.mean);
         let warm = |block: &Block| block.prompt_cache.warm.map(|group| group.ttft.mean);
+        let cold = |block: &Block| block.prompt_cache.cold.map(|group| group.ttft.mean);
+        let kinds = [
+            (Side::Reference, Load::Low, "reference", REFERENCE, "prompt cached"),
+            (Side::Reference, Load::LowCold, "reference-cold", REFERENCE_COLD, "prompt computed"),
+            (Side::Ours, Load::Low, "warm", WARM, "prompt cached"),
+            (Side::Ours, Load::LowCold, "ours", OURS, "prompt computed"),
+        ];
+        let value = |model: &str, side, load| {
+            let (_, row) = report.rows_of(load).find(|(_, row)| row.model == model)?;
+            let block = row.side(side)?;
+            if load == Load::Low { warm(block) } else { cold(block) }
+        };
+        let mut key = Vec::new();
+        for (side, load, class, _, words) in kinds {
+            if report.rows.iter().any(|row| value(&row.model, side, load).is_some()) {
+                key.push((class, format!("{}, {words}", report.name(side))));
+            }
+        }
         let groups = report
             .rows_of(Load::Low)
             .map(|(_, row)| {
-                let ours = |load: Load| {
-                    let same = |(_, other): &(usize, &Row)| other.model == row.model;
-                    report.rows_of(load).find(same).and_then(|(_, row)| row.ours.as_ref())
+                let bar = |&(side, load, _, colour, _): &(Side, Load, _, RGBColor, _)| {
+                    value(&row.model, side, load).map(|value| Measure {
+                        value,
+                        colour,
+                        alarm: false,
+                    })
                 };
-                let bar = |value: Option<f64>, colour| {
-                    value.map(|value| Measure { value, colour, alarm: false })
-                };
-                let bars = [
-                    bar(row.published.as_ref().and_then(warm), PUBLISHED),
-                    bar(ours(Load::Low).and_then(warm), WARM),
-                    bar(ours(Load::LowCold).and_then(cold), OURS),
-                ];
-                let bars = bars.into_iter().flatten().collect();
+                let bars = kinds.iter().filter_map(bar).collect();
                 Group { name: row.model.clone(), bars, floor: None }
             })
             .collect();
         Self {
             title: "Time to first token at low load",
             unit: "ms, logarithmic, less is better",
-            key: vec![
-                ("published", "published (warm)".to_owned()),
-                ("warm", format!("ours, {}, prompt cached", report.our_origin().name())),
-                ("ours", format!("ours, {}, prompt computed", report.our_origin().name())),
-            ],
+            key,
             logarithmic: true,
             groups,
         }
@@ -255,7 +264,7 @@ impl Bars {
     }
 }
 
-/// One group per checkpoint with the published value and ours.
+/// One group per checkpoint with the value of the reference and ours.
 fn groups(
     report: &Report,
     load: Load,
@@ -269,7 +278,7 @@ fn groups(
     report
         .rows_of(load)
         .map(|(_, row)| {
-            let bars = [bar(row.published.as_ref(), PUBLISHED), bar(row.ours.as_ref(), OURS)];
+            let bars = [bar(row.reference.as_ref(), REFERENCE), bar(row.ours.as_ref(), OURS)];
             Group {
                 name: row.model.clone(),
                 bars: bars.into_iter().flatten().collect(),
@@ -389,7 +398,7 @@ mod tests {
             groups: vec![Group {
                 name: "a<b".to_owned(),
                 bars: vec![
-                    bar(50.0, PUBLISHED, false),
+                    bar(50.0, REFERENCE, false),
                     bar(100.0, OURS, false),
                     bar(25.0, OURS, true),
                 ],
@@ -398,10 +407,10 @@ mod tests {
         };
         for width in [WIDE, NARROW] {
             let svg = bars.svg(width).unwrap();
-            let [published, ours, alarm] = ["var(--published)", "var(--ours)", "var(--alarm)"]
+            let [reference, ours, alarm] = ["var(--reference)", "var(--ours)", "var(--alarm)"]
                 .map(|fill| rectangles(&svg, fill));
-            assert_eq!((published.len(), ours.len(), alarm.len()), (1, 1, 1), "{svg}");
-            assert!((published[0] / ours[0] - 0.5).abs() < 0.01, "{svg}");
+            assert_eq!((reference.len(), ours.len(), alarm.len()), (1, 1, 1), "{svg}");
+            assert!((reference[0] / ours[0] - 0.5).abs() < 0.01, "{svg}");
             assert!((alarm[0] / ours[0] - 0.25).abs() < 0.01, "{svg}");
             assert!(svg.contains("a&lt;b") && svg.contains("25.0 !") && !svg.contains("#0100"));
         }

@@ -1,4 +1,4 @@
-//! A report as comma-separated values: one record per checkpoint, load and origin.
+//! A report as comma-separated values: one record per checkpoint, load and side.
 
 use std::io;
 
@@ -37,18 +37,20 @@ const WORDS: [(&str, &str); 2] =
 pub fn write(report: &Report, out: impl io::Write) -> io::Result<()> {
     let mut writer = ::csv::Writer::from_writer(out);
     let lines = LINES.iter().map(|line| line.pointer[1..].replace('/', "_"));
-    let names = ["model", "load", "origin"].into_iter().map(str::to_owned).chain(lines);
+    let names = ["model", "load", "figures"].into_iter().map(str::to_owned).chain(lines);
     let facts = FACTS.iter().chain(&WORDS).map(|(name, _)| (*name).to_owned());
     writer.write_record(names.chain(facts))?;
     for row in &report.rows {
-        for block in [&row.published, &row.ours].into_iter().flatten() {
-            writer.write_record(record(row, block)?)?;
+        for side in report.sides() {
+            if let Some(block) = row.side(side) {
+                writer.write_record(record(row, report.name(side), block)?)?;
+            }
         }
     }
     writer.flush()
 }
 
-fn record(row: &Row, block: &Block) -> io::Result<Vec<String>> {
+fn record(row: &Row, name: &str, block: &Block) -> io::Result<Vec<String>> {
     let json = serde_json::to_value(block)?;
     let value = |pointer: &str| match json.pointer(pointer) {
         None | Some(serde_json::Value::Null) => String::new(),
@@ -57,6 +59,6 @@ fn record(row: &Row, block: &Block) -> io::Result<Vec<String>> {
     };
     let figures = LINES.iter().map(|line| format!("/figures{}", line.pointer));
     let facts = FACTS.iter().chain(&WORDS).map(|(_, pointer)| (*pointer).to_owned());
-    let head = [row.model.as_str(), row.load.key(), block.origin.name()].map(str::to_owned);
+    let head = [row.model.as_str(), row.load.key(), name].map(str::to_owned);
     Ok(head.into_iter().chain(figures.chain(facts).map(|pointer| value(&pointer))).collect())
 }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::outcome::{BenchOutcome, Summary};
+use crate::{
+    outcome::{BenchOutcome, Summary},
+    statistics::{mean, percentile},
+};
 
 /// Mean, median and 99th percentile, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -30,20 +33,6 @@ impl Times {
             p99: percentile(&values, 99.0),
         }
     }
-}
-
-/// Arithmetic mean; 0 of nothing.
-pub(crate) fn mean(values: &[f64]) -> f64 {
-    if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }
-}
-
-/// Percentile of ascending values, linearly interpolated as `NumPy` does; 0 of nothing.
-pub fn percentile(sorted: &[f64], percent: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else { return 0.0 };
-    let position = percent / 100.0 * last as f64;
-    let low = (position.floor() as usize).min(last);
-    let high = (low + 1).min(last);
-    sorted[low] + (sorted[high] - sorted[low]) * (position - low as f64)
 }
 
 /// Whether more than a twentieth of the gaps is shorter than a tenth of the time per token.
@@ -126,16 +115,5 @@ mod tests {
         let pairs: Vec<f64> = (0..100).map(|i| if i % 2 == 0 { 60.0 } else { 0.01 }).collect();
         assert!(!is_bunched(&waits, mean(&waits)) && is_bunched(&pairs, mean(&pairs)));
         assert!(!is_bunched(&[], 0.0));
-    }
-
-    #[test]
-    fn percentiles_are_numpys() {
-        // numpy.percentile([1, 2, 4, 8], [50, 99, 99.9])
-        let values = [1.0, 2.0, 4.0, 8.0];
-        for (percent, want) in [(50.0, 3.0), (99.0, 7.88), (99.9, 7.988), (100.0, 8.0), (0.0, 1.0)]
-        {
-            assert!((percentile(&values, percent) - want).abs() < 1e-12, "{percent}");
-        }
-        assert!(percentile(&[], 50.0).abs() < f64::EPSILON);
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::{
     Load, Report,
     charts::{self, Bars, ChartError, NARROW, WIDE},
+    columns::{Column, Shown},
     lines::{self, LINES},
     markdown,
 };
@@ -62,27 +63,25 @@ pub fn render(report: &Report) -> Result<String, PageError> {
         lines::number(&numbers, pointer, decimals)
     });
     environment.add_template("page.html", include_str!("page.html"))?;
-    let physics = |load: Load| -> Vec<_> {
-        report
-            .rows_of(load)
-            .map(|(index, row)| {
-                let sides = [row.published.as_ref(), row.ours.as_ref()];
-                let alarms = sides.map(|b| b.is_some_and(|b| b.verdict().is_alarm()));
-                let states = sides.map(|b| b.map_or("", |b| b.prompt_cache.state.name()));
-                context! {
-                    index,
-                    words => Value::from(Serde(sides.map(markdown::physics))),
-                    alarms => Value::from(Serde(alarms)),
-                    states => Value::from(Serde(states)),
-                    judged_by => if row.published.is_some() { "published" } else { "ours" },
-                }
-            })
-            .collect()
-    };
+    let columns = Column::all(report);
     let loads: Vec<_> = Load::ALL
         .into_iter()
         .filter(|&load| report.rows_of(load).next().is_some())
-        .map(|load| context! { title => load.title(), rows => physics(load) })
+        .map(|load| {
+            let rows: Vec<_> = report
+                .rows_of(load)
+                .map(|(index, row)| {
+                    let show = |column: &Column| column.show(report, &json, index);
+                    let cells: Vec<Shown> = columns.iter().map(show).collect();
+                    context! { model => &row.model, cells => Value::from(Serde(cells)) }
+                })
+                .collect();
+            context! { title => load.title(), rows }
+        })
+        .collect();
+    let sides: Vec<_> = report
+        .sides()
+        .map(|side| context! { key => side.key(), name => report.name(side) })
         .collect();
     let page = environment.get_template("page.html")?.render(context! {
         report => Value::from(Serde(&json)),
@@ -92,16 +91,27 @@ pub fn render(report: &Report) -> Result<String, PageError> {
         histograms => Value::from(Serde(histograms(report)?)),
         lines => Value::from(Serde(block_lines())),
         loads,
-        ours => report.our_origin().name(),
+        sides,
+        ours => &report.ours,
+        headings => headings(&columns),
+        are_words => are_words(&columns),
         answers => Value::from(Serde(answers(report))),
         titles => report.rows.iter().map(|row| row.load.title()).collect::<Vec<_>>(),
     })?;
     Ok(page)
 }
 
+fn headings(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| column.heading.clone()).collect()
+}
+
+fn are_words(columns: &[Column]) -> Vec<bool> {
+    columns.iter().map(|column| column.is_words).collect()
+}
+
 fn warnings(report: &Report) -> Vec<[String; 4]> {
-    let four = |(row, origin, warning): (&super::Row, super::Origin, super::Warning)| {
-        [row.model.clone(), row.load.title().to_owned(), origin.name().to_owned(), warning.text]
+    let four = |(row, whose, warning): (&super::Row, &str, super::Warning)| {
+        [row.model.clone(), row.load.title().to_owned(), whose.to_owned(), warning.text]
     };
     report.warnings().into_iter().map(four).collect()
 }

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::figures::percentile;
 use crate::outcome::BenchOutcome;
+use crate::statistics::percentile;
 
 /// Bars of the histogram per factor of ten.
 const PER_DECADE: i32 = 8;

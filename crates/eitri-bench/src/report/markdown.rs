@@ -4,7 +4,11 @@ use std::fmt::{self, Write};
 
 use serde_json::Value;
 
-use super::{Block, Load, Report, Row, Verdict, lines::LINES, lines::number};
+use super::{
+    Block, Load, Report, Row, Side,
+    columns::{Column, physics},
+    lines::{LINES, number},
+};
 
 /// The whole report.
 ///
@@ -16,17 +20,6 @@ pub fn render(report: &Report) -> Result<String, serde_json::Error> {
     // Writing to a string cannot fail.
     let _ = Page { report, json: &json }.write(&mut out);
     Ok(out)
-}
-
-/// What physics says of a block, in a word or two.
-pub(super) fn physics(block: Option<&Block>) -> &'static str {
-    match block.and_then(|block| block.floor).map(|floor| floor.verdict) {
-        None => "not judged",
-        Some(Verdict::Possible) => "possible",
-        Some(Verdict::FitsInCache) => "fits in cache",
-        Some(Verdict::BeatsPractical) => "BEATS PRACTICAL FLOOR",
-        Some(Verdict::BeatsNominal) => "IMPOSSIBLE",
-    }
 }
 
 struct Page<'a> {
@@ -44,9 +37,8 @@ impl Page<'_> {
         let warnings = report.warnings();
         if !warnings.is_empty() {
             writeln!(out, "\n## Not to be believed as they stand\n")?;
-            for (row, origin, warning) in warnings {
-                let (origin, text) = (origin.name(), warning.text);
-                writeln!(out, "- **{}**, {}, {origin}: {text}", row.model, row.load)?;
+            for (row, whose, warning) in warnings {
+                writeln!(out, "- **{}**, {}, {whose}: {}", row.model, row.load, warning.text)?;
             }
         }
         for load in Load::ALL {
@@ -61,47 +53,24 @@ impl Page<'_> {
         Ok(())
     }
 
-    fn cell(&self, row: usize, pointer: &str, decimals: usize) -> String {
-        number(self.json, &format!("/rows/{row}{pointer}"), decimals)
-    }
-
     fn write_summary(&self, out: &mut String, load: Load) -> fmt::Result {
         let mut title = load.title().to_owned();
         title[..1].make_ascii_uppercase();
-        let ours = self.report.our_origin().name();
         writeln!(out, "\n## {title}\n")?;
-        writeln!(
-            out,
-            "| checkpoint | tok/s published | {ours} | ratio | step ms published | {ours} | nominal floor \
-             | practical floor | nominal floor by published | TTFT ms published | {ours} | published \
-             is | {ours} is |"
-        )?;
-        writeln!(out, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|---|")?;
+        let columns = Column::all(self.report);
+        let headings: Vec<&str> = columns.iter().map(|column| column.heading.as_str()).collect();
+        writeln!(out, "| checkpoint | {} |", headings.join(" | "))?;
+        let rules: Vec<&str> =
+            columns.iter().map(|column| if column.is_words { "---" } else { "--:" }).collect();
+        writeln!(out, "|---|{}|", rules.join("|"))?;
         for (index, row) in self.report.rows_of(load) {
-            let cell = |pointer: &str, decimals| self.cell(index, pointer, decimals);
-            // The floors of the published figures where there are any: they are judged by them.
-            let side = if row.published.is_some() { "/published" } else { "/ours" };
-            let ttft = |side: &str, block: Option<&Block>| {
-                let state = block.map_or("", |block| block.prompt_cache.state.name());
-                format!("{} {state}", cell(&format!("{side}/figures/ttft/mean"), 1))
-            };
-            writeln!(
-                out,
-                "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                row.model,
-                cell("/published/figures/output_throughput", 2),
-                cell("/ours/figures/output_throughput", 2),
-                cell("/ratios/output_throughput", 2),
-                cell("/published/step_ms", 2),
-                cell("/ours/step_ms", 2),
-                cell(&format!("{side}/floor/nominal_ms"), 2),
-                cell(&format!("{side}/floor/practical_ms"), 2),
-                cell("/published/floor/nominal_share", 2),
-                ttft("/published", row.published.as_ref()),
-                ttft("/ours", row.ours.as_ref()),
-                physics(row.published.as_ref()),
-                physics(row.ours.as_ref()),
-            )?;
+            write!(out, "| {} |", row.model)?;
+            for column in &columns {
+                let cell = column.show(self.report, self.json, index);
+                let space = if cell.note.is_empty() { "" } else { " " };
+                write!(out, " {}{space}{} |", cell.text, cell.note)?;
+            }
+            writeln!(out)?;
         }
         Ok(())
     }
@@ -111,29 +80,27 @@ impl Page<'_> {
         if let Some(remark) = &row.remark {
             writeln!(out, "{remark}\n")?;
         }
-        if let Some(ours) = &row.ours {
-            write_server(out, ours)?;
+        for block in [&row.reference, &row.ours].into_iter().flatten() {
+            write_server(out, block)?;
         }
-        let origin = |block: &Option<Block>| block.as_ref().map_or("–", |b| b.origin.name());
-        writeln!(out, "| | {} | {} |", origin(&row.published), origin(&row.ours))?;
-        writeln!(out, "|---|--:|--:|")?;
-        let both = |pointer: &str, decimals| {
-            ["published", "ours"]
-                .map(|side| self.cell(index, &format!("/{side}{pointer}"), decimals))
+        let sides: Vec<Side> = self.report.sides().collect();
+        let line = |out: &mut String, label: &str, cell: &dyn Fn(Side) -> String| {
+            let cells: Vec<String> = sides.iter().map(|&side| cell(side)).collect();
+            writeln!(out, "| {label} | {} |", cells.join(" | "))
         };
-        for line in LINES {
-            let [published, ours] = both(&format!("/figures{}", line.pointer), line.decimals);
-            writeln!(out, "| {} | {published} | {ours} |", line.label)?;
+        line(out, "", &|side| self.report.name(side).to_owned())?;
+        writeln!(out, "|---|{}", "--:|".repeat(sides.len()))?;
+        let figures = LINES.iter().map(|l| (l.label, format!("/figures{}", l.pointer), l.decimals));
+        let facts = FACTS.iter().map(|&(label, pointer, d)| (label, pointer.to_owned(), d));
+        for (label, pointer, decimals) in figures.chain(facts) {
+            line(out, label, &|side| {
+                number(self.json, &format!("/rows/{index}/{}{pointer}", side.key()), decimals)
+            })?;
         }
-        for (label, pointer, decimals) in FACTS {
-            let [published, ours] = both(pointer, decimals);
-            writeln!(out, "| {label} | {published} | {ours} |")?;
-        }
-        let states = [&row.published, &row.ours]
-            .map(|block| block.as_ref().map_or("–", |block| block.prompt_cache.state.name()));
-        writeln!(out, "| Prefix cache | {} | {} |", states[0], states[1])?;
-        let physics = [physics(row.published.as_ref()), physics(row.ours.as_ref())];
-        writeln!(out, "| By physics | {} | {} |", physics[0], physics[1])
+        line(out, "Prefix cache", &|side| {
+            row.side(side).map_or("–", |block| block.prompt_cache.state.name()).to_owned()
+        })?;
+        line(out, "By physics", &|side| physics(row.side(side)).to_owned())
     }
 }
 
@@ -182,17 +149,29 @@ pub(super) fn facts(report: &Report) -> Vec<String> {
         );
         parts.extend(machine.power_mode.as_ref().map(|mode| format!("power mode {mode}")));
         parts.extend(machine.system.as_ref().map(|release| format!("kernel {release}")));
-        facts.push(format!("Measured on: {}.", parts.join(", ")));
+        if !parts.is_empty() {
+            facts.push(format!("Measured on: {}.", parts.join(", ")));
+        }
     }
-    facts.push(format!("Published figures: {}.", report.published_source));
-    for (whose, device) in [("Published", &report.published_device), ("Ours", &report.device)] {
+    let ours = format!("What is headed “{}” is", report.ours);
+    let mut judges = vec![(ours, &report.device)];
+    if let Some(reference) = &report.reference {
+        facts.push(format!("What is headed “{}”: {}.", reference.name, reference.source));
+        if reference.device == report.device {
+            judges = vec![("All figures are".to_owned(), &report.device)];
+        } else {
+            judges
+                .insert(0, (format!("What is headed “{}” is", reference.name), &reference.device));
+        }
+    }
+    for (whose, device) in judges {
         let limits = [("nominal", device.nominal), ("practical", device.practical)];
         let limits: Vec<String> = limits
             .into_iter()
             .filter_map(|(kind, limits)| Some(format!("{kind} {:.0} GB/s", limits?.gbps)))
             .collect();
         facts.push(format!(
-            "{whose} are judged by {}: {} ({}).",
+            "{whose} judged by {}: {} ({}).",
             device.name,
             limits.join(", "),
             device.source

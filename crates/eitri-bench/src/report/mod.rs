@@ -10,6 +10,7 @@
 mod block;
 mod bytes;
 mod charts;
+mod columns;
 pub mod csv;
 mod device;
 mod figures;
@@ -32,7 +33,7 @@ pub use block::{Block, Origin, Warning, WarningKind};
 pub use bytes::{ExpertBytes, ModelBytes, Routing};
 pub use charts::ChartError;
 pub use device::{Arithmetic, Device, Limits, Teraflops};
-pub use figures::{Figures, Times, percentile};
+pub use figures::{Figures, Times};
 pub use files::ReportError;
 pub use floor::{Floor, Shape, Verdict, step_ms};
 pub use jitter::{Bar, Jitter};
@@ -43,9 +44,7 @@ pub use prompt_cache::{CacheState, Evidence, FirstTokens, PromptCache, own_prefi
 pub use published::{Load, PublishedRow, PublishedTables};
 pub use statement::statement;
 
-pub(crate) use figures::mean;
-
-/// Our results beside published ones.
+/// Our results beside those of somebody else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Its heading.
@@ -56,14 +55,44 @@ pub struct Report {
     pub machine: Option<Machine>,
     /// The device that our figures are judged by.
     pub device: Device,
-    /// The device that published figures are judged by.
-    pub published_device: Device,
-    /// Where published figures come from.
-    pub published_source: String,
+    /// In headings, whatever is ours.
+    pub ours: String,
+    /// What stands beside our figures; none where they stand alone.
+    pub reference: Option<Reference>,
     /// What a reader must know of all our figures, a sentence each.
     pub remarks: Vec<String>,
     /// One per checkpoint and load.
     pub rows: Vec<Row>,
+}
+
+/// What our figures are held against.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// In headings: `published`, or the name of another server.
+    pub name: String,
+    /// Where its figures come from.
+    pub source: String,
+    /// The device that they are judged by.
+    pub device: Device,
+}
+
+/// The two sides of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Reference,
+    Ours,
+}
+
+impl Side {
+    pub(crate) const BOTH: [Self; 2] = [Self::Reference, Self::Ours];
+
+    /// Name of its block in the JSON of a row.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::Reference => "reference",
+            Self::Ours => "ours",
+        }
+    }
 }
 
 /// One checkpoint at one load.
@@ -75,15 +104,15 @@ pub struct Row {
     pub load: Load,
     /// Why there is nothing of ours, or what stood in for the checkpoint.
     pub remark: Option<String>,
-    /// As published.
-    pub published: Option<Block>,
+    /// Of the reference.
+    pub reference: Option<Block>,
     /// Measured or modelled by us.
     pub ours: Option<Block>,
-    /// Ours by published.
+    /// Ours by the reference's.
     pub ratios: Option<Ratios>,
 }
 
-/// Our figure divided by the published one. Throughput is better above 1, times below.
+/// Our figure divided by the reference's. Throughput is better above 1, times below.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratios {
     /// Generated tokens per second.
@@ -96,9 +125,9 @@ pub struct Ratios {
 
 impl Ratios {
     /// Of two blocks.
-    pub fn of(ours: &Block, published: &Block) -> Self {
-        let states = (ours.prompt_cache.state, published.prompt_cache.state);
-        let (a, b) = (&ours.figures, &published.figures);
+    pub fn of(ours: &Block, reference: &Block) -> Self {
+        let states = (ours.prompt_cache.state, reference.prompt_cache.state);
+        let (a, b) = (&ours.figures, &reference.figures);
         let comparable = states.0 == states.1 && states.0 != CacheState::Unknown;
         Self {
             output_throughput: a.output_throughput / b.output_throughput,
@@ -113,11 +142,27 @@ impl Row {
     pub fn new(
         model: impl Into<String>,
         load: Load,
-        published: Option<Block>,
+        reference: Option<Block>,
         ours: Option<Block>,
     ) -> Self {
-        let ratios = published.as_ref().zip(ours.as_ref()).map(|(p, o)| Ratios::of(o, p));
-        Self { model: model.into(), load, remark: None, published, ours, ratios }
+        let ratios = reference.as_ref().zip(ours.as_ref()).map(|(r, o)| Ratios::of(o, r));
+        Self { model: model.into(), load, remark: None, reference, ours, ratios }
+    }
+
+    pub(crate) fn side(&self, side: Side) -> Option<&Block> {
+        match side {
+            Side::Reference => self.reference.as_ref(),
+            Side::Ours => self.ours.as_ref(),
+        }
+    }
+
+    /// The block whose floors hold for the row: a reference is judged by them.
+    pub(crate) fn judged(&self) -> Side {
+        if self.reference.as_ref().is_some_and(|block| block.floor.is_some()) {
+            Side::Reference
+        } else {
+            Side::Ours
+        }
     }
 }
 
@@ -132,13 +177,34 @@ impl Report {
         self.rows.iter().enumerate().filter(move |(_, row)| row.load == load)
     }
 
-    /// Every warning, gravest first, with the row and the origin that it is about.
-    pub fn warnings(&self) -> Vec<(&Row, Origin, Warning)> {
+    /// A side in headings.
+    pub(crate) fn name(&self, side: Side) -> &str {
+        match (side, &self.reference) {
+            (Side::Reference, Some(reference)) => &reference.name,
+            (Side::Reference, None) => "",
+            (Side::Ours, _) => &self.ours,
+        }
+    }
+
+    /// The sides that there are.
+    pub(crate) fn sides(&self) -> impl Iterator<Item = Side> {
+        let both = self.reference.is_some();
+        Side::BOTH.into_iter().filter(move |&side| both || side == Side::Ours)
+    }
+
+    /// Every warning, gravest first, with the row and whose figures it is about. Answers that look
+    /// broken on both sides are not warned of.
+    pub fn warnings(&self) -> Vec<(&Row, &str, Warning)> {
         let mut warnings = Vec::new();
         for row in &self.rows {
-            for block in [&row.published, &row.ours].into_iter().flatten() {
-                let of_block = block.warnings().into_iter();
-                warnings.extend(of_block.map(|warning| (row, block.origin, warning)));
+            let alarm = |block: &Block| block.outputs.as_ref().is_some_and(OutputCheck::is_alarm);
+            let both_alarm = Side::BOTH.iter().all(|&side| row.side(side).is_some_and(alarm));
+            for side in self.sides() {
+                let mut of_block = row.side(side).map(Block::warnings).unwrap_or_default();
+                // What two servers do alike is the model's doing.
+                of_block.retain(|warning| !both_alarm || warning.kind != WarningKind::Answers);
+                let name = self.name(side);
+                warnings.extend(of_block.into_iter().map(|warning| (row, name, warning)));
             }
         }
         warnings.sort_by_key(|(_, _, warning)| warning.kind);

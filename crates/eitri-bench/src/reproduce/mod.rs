@@ -2,6 +2,7 @@
 //! then at low load, whose prompts are then in the server's prefix cache as they were in the published
 //! runs, then at low load with prompts that are not.
 
+mod here;
 mod plan;
 mod store;
 mod tables;
@@ -10,13 +11,14 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
+pub use here::{Loads, here_report};
 pub use plan::{LoadPlan, Plan, RowPlan, Scale};
 pub use store::{Store, StoreError};
 pub use tables::{Checkpoint, Ours, report};
 
 use crate::{
     outcome::BenchOutcome,
-    report::{Block, Energy, Load},
+    report::{Block, Device, Energy, Load, ModelBytes, Side},
 };
 
 /// Starts servers and measures them.
@@ -32,7 +34,7 @@ pub trait Rig {
     /// When there is no such checkpoint or the server does not start.
     fn start(&mut self, row: &RowPlan) -> Result<Self::Server, Self::Error>;
 
-    /// Puts a load on it.
+    /// Puts a load on it, and on the server beside it where there is one.
     ///
     /// # Errors
     /// When nothing could be measured. Requests that fail are part of the outcome.
@@ -42,8 +44,19 @@ pub trait Rig {
         load: &LoadPlan,
     ) -> Result<Measurement, Self::Error>;
 
-    /// How the server was started, and what stands in for the checkpoint where that is not itself.
-    fn describe(&self, server: &Self::Server) -> (Vec<String>, Option<String>);
+    /// What the server is.
+    fn describe(&self, server: &Self::Server) -> Description;
+}
+
+/// What a server is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Description {
+    /// How it was started.
+    pub command: Vec<String>,
+    /// What stands in for the checkpoint where that is not itself.
+    pub stand_in: Option<String>,
+    /// How the server beside it was started.
+    pub reference_command: Option<Vec<String>>,
 }
 
 /// One load.
@@ -53,6 +66,8 @@ pub struct Measurement {
     pub outcome: BenchOutcome,
     /// Joules of the run, where the machine tells.
     pub joules: Option<f64>,
+    /// What the client saw of the server beside it.
+    pub reference: Option<BenchOutcome>,
 }
 
 /// All loads of a checkpoint.
@@ -64,8 +79,45 @@ pub struct RowResult {
     pub stand_in: Option<String>,
     /// What was measured, in order.
     pub blocks: Vec<(Load, Block)>,
+    /// The same of the server beside it.
+    #[serde(default)]
+    pub reference: Vec<(Load, Block)>,
     /// Why the rest is missing.
     pub error: Option<String>,
+}
+
+impl RowResult {
+    fn new(plan: RowPlan) -> Self {
+        Self { plan, stand_in: None, blocks: Vec::new(), reference: Vec::new(), error: None }
+    }
+
+    /// What was measured at a load, judged by `bytes` on `device` where those are known.
+    fn block(
+        &self,
+        load: Load,
+        side: Side,
+        bytes: Option<ModelBytes>,
+        device: &Device,
+    ) -> Option<Block> {
+        let blocks = match side {
+            Side::Ours => &self.blocks,
+            Side::Reference => &self.reference,
+        };
+        let (_, block) = blocks.iter().find(|(measured, _)| *measured == load)?;
+        Some(match bytes {
+            Some(bytes) => block.clone().judged(&bytes, device),
+            None => block.clone(),
+        })
+    }
+
+    /// Why a load is missing, or what was measured in place of the checkpoint.
+    fn remark(&self, load: Load) -> Option<String> {
+        let is_measured = self.blocks.iter().any(|(measured, _)| *measured == load);
+        match &self.error {
+            Some(error) if !is_measured => Some(format!("not measured: {error}")),
+            _ => self.stand_in.as_ref().map(|name| format!("measured with a stand-in: {name}")),
+        }
+    }
 }
 
 /// What happens, for whoever shows it.
@@ -88,20 +140,19 @@ pub enum RowEvent<'a> {
 /// # Errors
 /// When results cannot be stored.
 pub fn reproduce<R: Rig>(
-    plan: &Plan,
+    rows: &[RowPlan],
     store: &Store,
     rig: &mut R,
     mut on_event: impl FnMut(RowEvent<'_>),
 ) -> Result<Vec<RowResult>, StoreError> {
     let mut results = Vec::new();
-    for row in &plan.rows {
+    for row in rows {
         if let Some(kept) = store.row(row)? {
             on_event(RowEvent::Kept(row));
             results.push(kept);
             continue;
         }
-        let mut result =
-            RowResult { plan: row.clone(), stand_in: None, blocks: Vec::new(), error: None };
+        let mut result = RowResult::new(row.clone());
         on_event(RowEvent::Starting(row));
         match measure_row(row, &mut result, store, rig, &mut on_event)? {
             Ok(()) => store.save_row(&result)?,
@@ -128,20 +179,26 @@ fn measure_row<R: Rig>(
         Ok(server) => server,
         Err(error) => return Ok(Err(error)),
     };
-    let (command, stand_in) = rig.describe(&server);
+    let Description { command, stand_in, reference_command } = rig.describe(&server);
     result.stand_in = stand_in;
     for load in &row.loads {
         on_event(RowEvent::Measuring(row, load.load));
-        let Measurement { outcome, joules } = match rig.measure(&mut server, load) {
+        let Measurement { outcome, joules, reference } = match rig.measure(&mut server, load) {
             Ok(measurement) => measurement,
             Err(error) => return Ok(Err(error)),
         };
-        store.save_outcome(row, load.load, &outcome)?;
+        store.save_outcome(row, load.load.key(), &outcome)?;
         let mut block = Block::measured(&outcome);
         let tokens = outcome.metrics.total_output_tokens;
         block.energy = joules.and_then(|joules| Energy::new(joules, tokens));
         block.server_command = Some(command.clone());
         result.blocks.push((load.load, block));
+        if let Some(outcome) = reference {
+            store.save_outcome(row, &format!("{}.reference", load.load.key()), &outcome)?;
+            let mut block = Block::measured(&outcome);
+            block.server_command.clone_from(&reference_command);
+            result.reference.push((load.load, block));
+        }
     }
     Ok(Ok(()))
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{RowPlan, RowResult};
-use crate::{outcome::BenchOutcome, report::Load};
+use crate::outcome::BenchOutcome;
 
 /// A directory of results: `ROW.json` once all loads of a row are measured, and `ROW.LOAD.json` with
 /// all records of each, for `bench compare`.
@@ -72,10 +72,10 @@ impl Store {
     pub(super) fn save_outcome(
         &self,
         row: &RowPlan,
-        load: Load,
+        load: &str,
         outcome: &BenchOutcome,
     ) -> Result<(), StoreError> {
-        save(&self.path(&format!("{}.{}", row.model, load.key())), outcome)
+        save(&self.path(&format!("{}.{load}", row.model)), outcome)
     }
 
     fn path(&self, name: &str) -> PathBuf {

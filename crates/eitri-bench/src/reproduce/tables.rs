@@ -2,8 +2,8 @@
 
 use super::{Plan, RowPlan, RowResult, Scale};
 use crate::report::{
-    Block, Device, Load, Machine, ModelBytes, ModelledRun, PublishedRow, PublishedTables, Report,
-    Row,
+    Block, Device, Load, Machine, ModelBytes, ModelledRun, Origin, PublishedRow, PublishedTables,
+    Reference, Report, Row, Side,
 };
 
 /// What is known of a published checkpoint.
@@ -70,6 +70,10 @@ pub fn report(
             rows.push(row);
         }
     }
+    let origin = match ours {
+        Ours::Modelled(_) => Origin::Modelled,
+        Ours::Measured { .. } => Origin::Measured,
+    };
     let (title, machine, device) = match ours {
         Ours::Modelled(device) => (format!("Qwen3 on {}, modelled", device.name), None, device),
         Ours::Measured { machine, device, .. } => {
@@ -85,8 +89,12 @@ pub fn report(
         date: None,
         machine,
         device: device.clone(),
-        published_device: published_device.clone(),
-        published_source: tables.source.clone(),
+        ours: origin.name().to_owned(),
+        reference: Some(Reference {
+            name: Origin::Published.name().to_owned(),
+            source: tables.source.clone(),
+            device: published_device.clone(),
+        }),
         remarks: remarks(plan, tables, ours),
         rows,
     }
@@ -112,26 +120,14 @@ fn measured(
     checkpoint: Option<&Checkpoint>,
     device: &Device,
 ) -> Row {
-    let block = result.and_then(|result| {
-        let (_, block) = result.blocks.iter().find(|(measured, _)| *measured == load)?;
-        Some(block.clone())
-    });
     let bytes = checkpoint.and_then(|known| known.in_memory);
     // Sizes are those of the checkpoint, not of what stood in for it.
     let bytes = bytes.filter(|_| result.is_some_and(|result| result.stand_in.is_none()));
-    let block = match (block, bytes) {
-        (Some(block), Some(bytes)) => Some(block.judged(&bytes, device)),
-        (block, _) => block,
-    };
+    let block = result.and_then(|result| result.block(load, Side::Ours, bytes, device));
     let mut row = Row::new(&plan.model, load, published, block);
     row.remark = match result {
         None => Some("not measured".to_owned()),
-        Some(RowResult { error: Some(error), .. }) if row.ours.is_none() => {
-            Some(format!("not measured: {error}"))
-        }
-        Some(RowResult { stand_in, .. }) => {
-            stand_in.as_ref().map(|name| format!("measured with a stand-in: {name}"))
-        }
+        Some(result) => result.remark(load),
     };
     row
 }

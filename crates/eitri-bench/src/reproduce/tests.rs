@@ -2,8 +2,8 @@ use std::{cell::Cell, rc::Rc};
 
 use super::*;
 use crate::{
-    outcome::{Metrics, RequestRecord, RunSettings, ServerFacts},
-    report::{CacheState, Device, Machine, PublishedTables},
+    outcome::{Metrics, RequestRecord, RunSettings, ServerFacts, Summary},
+    report::{CacheState, Device, Machine, ModelBytes, PublishedTables, Report},
 };
 
 /// Answers from memory: prompts of a seed that it has seen are cached. Dropping a server is noted.
@@ -12,6 +12,7 @@ struct FakeRig {
     started: Vec<String>,
     running: Rc<Cell<usize>>,
     broken: Option<&'static str>,
+    beside: bool,
 }
 
 struct FakeServer {
@@ -59,25 +60,26 @@ impl Rig for FakeRig {
             completed: requests.len(),
             total_input_tokens: load.input_len * requests.len(),
             total_output_tokens: 3 * requests.len(),
+            tpot: Summary { mean: 20.0, ..Summary::default() },
             ..Metrics::default()
         };
         let settings =
             RunSettings { max_concurrency: load.max_concurrency, ..RunSettings::default() };
-        let server = ServerFacts::default();
         let outcome = BenchOutcome {
             settings,
-            server,
+            server: ServerFacts::default(),
             requests,
             duration: 1.0,
             metrics,
             rate_changes: Vec::new(),
             interrupted: false,
         };
-        Ok(Measurement { outcome, joules: Some(6.0) })
+        let reference = self.beside.then(|| BenchOutcome { duration: 2.0, ..outcome.clone() });
+        Ok(Measurement { outcome, joules: Some(6.0), reference })
     }
 
-    fn describe(&self, _server: &FakeServer) -> (Vec<String>, Option<String>) {
-        (vec!["serve".to_owned()], None)
+    fn describe(&self, _server: &FakeServer) -> Description {
+        Description { command: vec!["serve".to_owned()], ..Description::default() }
     }
 }
 
@@ -112,14 +114,14 @@ fn rows_are_kept_repeated_as_a_whole_and_do_not_stop_each_other() {
     let store = Store::open(directory.path().join("rows")).unwrap();
     let plan = plan(&["qwen3-8b-f", "32b"]);
     let mut rig = FakeRig { broken: Some("Qwen3-8B-FP4"), ..FakeRig::default() };
-    let first = reproduce(&plan, &store, &mut rig, |_| {}).unwrap();
+    let first = reproduce(&plan.rows, &store, &mut rig, |_| {}).unwrap();
     assert_eq!(rig.started, ["Qwen3-8B-FP8", "Qwen3-32B-AWQ"]);
     assert_eq!(first[1].error.as_deref(), Some("no such directory"));
     // What failed is tried again, what was measured is not.
     let mut rig = FakeRig::default();
     let mut kept = 0;
     let count = |event: RowEvent<'_>| kept += usize::from(matches!(event, RowEvent::Kept(_)));
-    let second = reproduce(&plan, &store, &mut rig, count).unwrap();
+    let second = reproduce(&plan.rows, &store, &mut rig, count).unwrap();
     assert_eq!((rig.started.as_slice(), kept), (&["Qwen3-8B-FP4".to_owned()][..], 2));
     assert_eq!((&second[0], &second[2]), (&first[0], &first[2]));
     assert_eq!(rig.running.get(), 0);
@@ -128,10 +130,10 @@ fn rows_are_kept_repeated_as_a_whole_and_do_not_stop_each_other() {
     other.rows.truncate(1);
     other.rows[0].loads[0].num_prompts = 3;
     let mut rig = FakeRig::default();
-    reproduce(&other, &store, &mut rig, |_| {}).unwrap();
+    reproduce(&other.rows, &store, &mut rig, |_| {}).unwrap();
     assert_eq!(rig.started, ["Qwen3-8B-FP8"]);
     std::fs::write(directory.path().join("rows/Qwen3-8B-FP8.json"), "{").unwrap();
-    let error = reproduce(&other, &store, &mut rig, |_| {}).unwrap_err().to_string();
+    let error = reproduce(&other.rows, &store, &mut rig, |_| {}).unwrap_err().to_string();
     assert!(error.contains("remove it"), "{error}");
     // Each load's records can be compared with others.
     let sample = directory.path().join("rows/Qwen3-32B-AWQ.low.json");
@@ -145,7 +147,7 @@ fn the_report_tells_warm_from_cold_and_what_is_missing() {
     let store = Store::open(directory.path()).unwrap();
     let plan = plan(&["qwen3-8b-f"]);
     let mut rig = FakeRig { broken: Some("Qwen3-8B-FP4"), ..FakeRig::default() };
-    let results = reproduce(&plan, &store, &mut rig, |_| {}).unwrap();
+    let results = reproduce(&plan.rows, &store, &mut rig, |_| {}).unwrap();
     let tables = PublishedTables::jetson_thor().unwrap();
     let thor = Device::jetson_thor();
     let ours = Ours::Measured {
@@ -165,4 +167,49 @@ fn the_report_tells_warm_from_cold_and_what_is_missing() {
     let json = std::fs::read_to_string(&files[2]).unwrap();
     let again: crate::report::Report = serde_json::from_str(&json).unwrap();
     assert_eq!(again, report);
+}
+
+#[test]
+fn any_model_can_be_held_against_another_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let loads = Loads { input_len: 8, output_len: 3, clients: 4, high: 6, low: 2 };
+    let rows = loads.rows(["a", "b"]);
+    let plans: Vec<_> = rows[1]
+        .loads
+        .iter()
+        .map(|load| (load.num_prompts, load.max_concurrency, load.seed, load.ready_check))
+        .collect();
+    assert_eq!(plans, [(6, Some(4), 0, true), (2, Some(1), 0, true), (2, Some(1), 1, false)]);
+    let mut rig = FakeRig { beside: true, broken: Some("b"), ..FakeRig::default() };
+    let results = reproduce(&rows, &store, &mut rig, |_| {}).unwrap();
+    assert!(directory.path().join("a.low-cold.reference.json").is_file());
+    let bytes = ModelBytes {
+        always: 100_000_000,
+        experts: None,
+        kv_per_token: 0,
+        multiply_adds_per_token: 0,
+        attention_width: 0,
+    };
+    let sizes = [Checkpoint { model: "a".to_owned(), stored: bytes, in_memory: Some(bytes) }];
+    let device = Device::measured("a machine", 50.0, 0);
+    let machine = Machine::default();
+    let report = here_report(&loads, &results, &sizes, machine, device, Some("another"));
+    assert_eq!(report.rows.len(), 6);
+    // 2 ms of 20 by either side's floor.
+    for block in [&report.rows[1].reference, &report.rows[1].ours] {
+        let floor = block.as_ref().unwrap().floor.unwrap();
+        assert!((floor.practical_share.unwrap() - 0.1).abs() < 1e-9);
+    }
+    assert_eq!(report.rows[3].remark.as_deref(), Some("not measured: no such directory"));
+    let text = crate::report::markdown::render(&report).unwrap();
+    assert!(text.contains("| tok/s another | tok/s eitri | tok/s ratio |"), "{text}");
+    assert!(!text.contains("published"), "{text}");
+    // Alone, there is no empty column.
+    let alone = Report { reference: None, ..report };
+    let text = crate::report::markdown::render(&alone).unwrap();
+    assert!(
+        text.contains("| tok/s eitri | step ms eitri |") && !text.contains("tok/s ratio"),
+        "{text}"
+    );
 }

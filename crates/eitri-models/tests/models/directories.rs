@@ -24,7 +24,7 @@ fn export(
     calibration: Option<&[Vec<u32>]>,
 ) -> Result<ExportReport, ModelError> {
     let files = ModelFiles::open(model)?;
-    let scheme = Scheme::find(scheme).unwrap();
+    let scheme = *Scheme::find(scheme).unwrap();
     let options = DirectoryOptions { scheme, calibration, threads: 2 };
     export_directory(&files, target, &options, &mut |_| ControlFlow::Continue(()))
 }
@@ -402,7 +402,7 @@ fn what_cannot_be_written_leaves_nothing() {
     for left in [0, 5] {
         let mut left = left;
         let scheme = Scheme::find("w4a16").unwrap();
-        let options = DirectoryOptions { scheme, calibration: None, threads: 1 };
+        let options = DirectoryOptions { scheme: *scheme, calibration: None, threads: 1 };
         let stopped = export_directory(&files, &target, &options, &mut |_| {
             left -= 1;
             if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{Encoding, QuantError};
 
-/// Inputs whose feedback is added up together; also the groups' size.
+/// Inputs whose feedback is added up together where a whole row shares a scale; otherwise those of
+/// a group.
 const BLOCK: usize = 128;
 /// How often the damping is raised tenfold before a Hessian is given up.
 const ATTEMPTS: usize = 4;
@@ -108,20 +109,21 @@ pub(super) fn round(
 ) -> Result<Codes, QuantError> {
     let [n, k] = shape;
     assert_eq!((values.len(), feedback.k), (n * k, k), "values of a matrix [{n}, {k}]");
-    if grid.rows() != 1 || grid.columns(k) != BLOCK && grid.columns(k) != k {
+    if !matches!(grid, Grid::Integer { .. }) {
         return Err(QuantError::NoFeedback { columns: grid.columns(k) });
     }
+    let size = if grid.columns(k) == k { BLOCK } else { grid.columns(k) };
     let mut made = Codes::empty(grid, shape, 1.0, scale_encoding);
     // What each value lost, block after block of inputs, `[n, width of the block]` each.
     let mut errors: Vec<Vec<f32>> = Vec::new();
-    for start in (0..k).step_by(BLOCK) {
-        let columns = start..k.min(start + BLOCK);
+    for start in (0..k).step_by(size) {
+        let columns = start..k.min(start + size);
         let width = columns.len();
         let mut added = vec![0.0; n * width];
         for (block, errors) in errors.iter().enumerate() {
-            let rows = block * BLOCK..(block + 1) * BLOCK;
+            let rows = block * size..(block + 1) * size;
             let factors = part(&feedback.factors, k, rows, columns.clone());
-            let more = product(errors, &factors, [n, BLOCK, width])?;
+            let more = product(errors, &factors, [n, size, width])?;
             added.iter_mut().zip(more).for_each(|(added, more)| *added += more);
         }
         let factors = part(&feedback.factors, k, columns.clone(), columns.clone());

@@ -25,7 +25,7 @@ use grid::Grid;
 use layout::Layout;
 
 /// A way of storing linear modules.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheme {
     /// Its name, as in `fp8-block`.
     pub name: &'static str,
@@ -50,8 +50,11 @@ pub enum Calibration {
     ScaleSearch,
 }
 
-/// Inputs that share a scale in all grouped schemes.
+/// Inputs that share a scale in grouped schemes unless another size is asked for.
 const GROUP: Option<usize> = Some(128);
+
+/// Sizes of groups that programs which read these formats have kernels for.
+const GROUPS: [usize; 3] = [32, 64, 128];
 
 /// All schemes, from the most exact to the smallest.
 pub static SCHEMES: [Scheme; 9] = [
@@ -124,6 +127,18 @@ impl Scheme {
     /// The scheme of that name.
     pub fn find(name: &str) -> Option<&'static Self> {
         SCHEMES.iter().find(|scheme| scheme.name == name)
+    }
+
+    /// The same with a scale for every `size` inputs.
+    ///
+    /// # Errors
+    /// [`QuantError::GroupSize`] where the format has other groups, or not of this size.
+    pub fn with_group(mut self, size: usize) -> Result<Self, QuantError> {
+        match &mut self.grid {
+            Grid::Integer { group, .. } if GROUPS.contains(&size) => *group = Some(size),
+            _ => return Err(QuantError::GroupSize { scheme: self.name, size, sizes: GROUPS }),
+        }
+        Ok(self)
     }
 
     /// The type of its scales in a model whose matrices are stored as `source` (F32, F16 or BF16).

@@ -109,15 +109,16 @@ fn output_error(x: &[f32], values: &[f32], decoded: &[f32], k: usize) -> f64 {
 /// Optimal brain surgery in its own words, in f64: after each rounding the rest of the row becomes
 /// what minimises the error of the outputs, with the inverse of the Hessian of the inputs that
 /// remain (Frantar and others, equations 2 and 3). Scales are those of the values at the start of
-/// each group of 128.
+/// each group.
 fn brain_surgery(grid: Grid, w: &[f32], h: &[f64], k: usize) -> Vec<u8> {
+    let size = grid.columns(k);
     let mut inverse = inverse(h, k);
     let mut w: Vec<f64> = w.iter().copied().map(f64::from).collect();
     let mut codes = Vec::new();
     let mut step = grid.step(0.0, 0.0, 1.0, Encoding::F16);
     for i in 0..k {
-        if i % 128 == 0 {
-            let group = w[i..k.min(i + 128)].iter().map(|&w| w as f32);
+        if i % size == 0 {
+            let group = w[i..k.min(i + size)].iter().map(|&w| w as f32);
             let (least, most) = group.fold((0.0_f32, 0.0_f32), |(a, b), w| (a.min(w), b.max(w)));
             step = grid.step(least, most, 1.0, Encoding::F16);
         }
@@ -188,8 +189,16 @@ fn feedback_lowers_the_error_of_outputs() {
     let (n, k) = (24, 384);
     let x = inputs(600, k, &mut rng);
     let w: Vec<f32> = (0..n * k).map(|_| rng.random_range(-0.1..0.1)).collect();
-    for name in ["gptq-int4", "w4a16", "gptq-int8", "w8a16"] {
-        let scheme = Scheme::find(name).unwrap();
+    let named = |name| *Scheme::find(name).unwrap();
+    for scheme in [
+        named("gptq-int4"),
+        named("w4a16"),
+        named("gptq-int8"),
+        named("w8a16"),
+        named("w4a16").with_group(32).unwrap(),
+        named("w8a16").with_group(64).unwrap(),
+    ] {
+        let name = scheme.name;
         let scales = scheme.scale_encoding(Encoding::BF16);
         let feedback = Feedback::new(hessian(&x, k)).unwrap().unwrap();
         let plain = scheme.round(&w, [n, k], 0.0, scales, 2);
@@ -197,6 +206,10 @@ fn feedback_lowers_the_error_of_outputs() {
         let [plain, better] =
             [plain, better].map(|codes| output_error(&x, &w, &decoded(&codes), k));
         assert!(better < 0.6 * plain, "{name}: {better} of {plain}");
+    }
+    for (name, size) in [("w4a16", 48), ("nvfp4", 32), ("fp8-block", 128)] {
+        let error = named(name).with_group(size).unwrap_err();
+        assert!(error.to_string().starts_with(name), "{error}");
     }
     let none = Feedback::new(Hessian::new(k)).unwrap();
     assert!(none.is_none(), "no inputs");

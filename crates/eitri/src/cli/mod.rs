@@ -15,8 +15,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 pub(crate) use bench::{
-    BenchArgs, BenchCommand, BenchServeArgs, CompareArgs, KernelArgs, LatencyArgs, ModelledDevice,
-    ReproduceArgs, SweepArgs, SweepFormat, ThroughputArgs,
+    BenchArgs, BenchCommand, BenchServeArgs, CompareArgs, HereArgs, KernelArgs, LatencyArgs,
+    ModelledDevice, ReproduceArgs, SweepArgs, SweepFormat, ThroughputArgs,
 };
 pub(crate) use engine_args::EngineArgs;
 pub(crate) use inspect_args::{Bandwidth, InspectArgs};

@@ -21,6 +21,11 @@ pub(crate) struct QuantizeArgs {
     #[arg(long, value_name = "FORMAT", value_parser = formats())]
     pub(crate) to: QuantizeFormat,
 
+    /// Inputs that share a scale, for integers in directories: 32, 64 or 128 [default: 128, or the
+    /// whole row for w8a16]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub(crate) group_size: Option<usize>,
+
     /// The file or directory to write
     #[arg(long, value_name = "PATH")]
     pub(crate) out: PathBuf,

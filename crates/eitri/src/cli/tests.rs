@@ -36,7 +36,9 @@ fn help_is_as_reviewed() {
         insta::assert_snapshot!(name, help(&[name]));
     }
     insta::assert_snapshot!("bench", help(&["bench"]));
-    for name in ["serve", "latency", "throughput", "sweep", "kernel", "compare", "reproduce"] {
+    for name in
+        ["serve", "latency", "throughput", "sweep", "kernel", "compare", "reproduce", "here"]
+    {
         insta::assert_snapshot!(format!("bench_{name}"), help(&["bench", name]));
     }
 }
@@ -47,7 +49,7 @@ fn quantize_knows_its_formats_by_name() {
     let line = |format| ["eitri", "quantize", "m", "--to", format, "--out", "m.gguf"];
     let parse_format = |format| parse(line(format).map(OsString::from));
     let presets = eitri::GGUF_PRESETS.iter().map(|preset| (preset.name, Gguf(preset)));
-    let schemes = eitri::SCHEMES.iter().map(|scheme| (scheme.name, Directory(scheme)));
+    let schemes = eitri::SCHEMES.iter().map(|scheme| (scheme.name, Directory(*scheme)));
     for (name, format) in presets.chain(schemes) {
         match parse_format(name).unwrap().cli.command {
             Command::Quantize(arguments) => assert_eq!(arguments.to, format),
@@ -69,6 +71,8 @@ fn bench_refuses_what_has_no_meaning() {
         &["compare", "--paired", "http://a", "http://b"],
         &["compare", "a", "b", "--confidence", "1"],
         &["reproduce"],
+        &["here"],
+        &["here", "robot", "--beside-name", "x"],
         &["reproduce", "--modelled", "thor", "--scale", "tiny"],
         &["reproduce", "--modelled", "thor", "--models-dir", "m"],
         &["reproduce", "--models-dir", "m", "--device", "cuda"],
@@ -82,6 +86,7 @@ fn bench_refuses_what_has_no_meaning() {
         &["compare", "a.json", "b.json"][..],
         &["compare", "--paired", "http://a", "http://b", "--tokenizer", "t"],
         &["reproduce", "--scale", "tiny", "--", "--threads", "1"],
+        &["here", "a.gguf", "robot", "--beside", "s {model} {port}", "--", "--threads", "1"],
         &["sweep", "m", "--formats", "stored,q4_0,awq-int4", "--batch-sizes", "1,2"],
     ] {
         assert!(try_parse(line).is_ok(), "{line:?}");

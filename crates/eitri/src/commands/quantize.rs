@@ -17,8 +17,12 @@ use crate::{
 };
 
 pub(crate) fn run(arguments: &QuantizeArgs) -> Result<()> {
+    let format = match arguments.group_size {
+        Some(size) => arguments.to.with_group(size)?,
+        None => arguments.to,
+    };
     let options = QuantizeOptions {
-        format: arguments.to,
+        format,
         out: arguments.out.clone(),
         overwrite: arguments.force,
         calibrate: arguments.calibrate.clone(),

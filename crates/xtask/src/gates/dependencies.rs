@@ -8,7 +8,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("eitri-openai", &[]),
     ("eitri-text", &["eitri-engine"]),
     ("eitri-server", &["eitri-openai", "eitri-text", "eitri-engine"]),
-    ("eitri-bench", &["eitri-openai", "eitri-text"]),
+    ("eitri-bench", &["eitri-text"]),
     ("eitri-kernels", &[]),
     ("eitri-quant", &["eitri-kernels"]),
     ("eitri-models", &["eitri-quant", "eitri-kernels"]),

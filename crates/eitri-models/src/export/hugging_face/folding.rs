@@ -174,7 +174,7 @@ impl Folder<'_, '_, '_> {
             scales: scheme.scale_encoding(first.encoding()),
             threads,
         };
-        let factors = search_scales(scheme, &search)?;
+        let factors = search_scales(&scheme, &search)?;
         self.session.advance(0)?;
         Ok(Some(factors))
     }

@@ -40,7 +40,7 @@ const SHARD_BYTES: u64 = 5_000_000_000;
 #[derive(Debug)]
 pub struct DirectoryOptions<'a> {
     /// How modules are stored.
-    pub scheme: &'static Scheme,
+    pub scheme: Scheme,
     /// Texts as tokens, whose activations say how to quantise; weights are rounded to the nearest
     /// without. Texts are cut at [`CALIBRATION_TEXT_TOKENS`], and all of them at
     /// [`CALIBRATION_TOKENS`].
@@ -73,7 +73,7 @@ pub fn export_directory(
     check_target(target, files.directory())?;
     let network = Network::new(files)?;
     let has_inputs = options.calibration.is_some() && scheme.has_input_scales();
-    let tensors = tensors(files, &network, scheme, has_inputs)?;
+    let tensors = tensors(files, &network, &scheme, has_inputs)?;
     let partial = PartialDirectory::create(target)?;
     let mut beside = 0;
     for (name, content) in files.companions()? {
@@ -170,7 +170,7 @@ impl Session<'_> {
         largest_input: Option<f32>,
     ) -> Result<Written, ModelError> {
         let stored = self.put(group.kind, module, values, codes, largest_input)?;
-        let tensors = module_tensors(module, self.scheme, self.has_inputs);
+        let tensors = module_tensors(module, &self.scheme, self.has_inputs);
         Ok(tensors.zip(stored).map(|(tensor, stored)| (tensor, stored.bytes)).collect())
     }
 

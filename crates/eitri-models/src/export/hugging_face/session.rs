@@ -22,7 +22,7 @@ use crate::{ModelError, ModelFiles};
 /// An export in the making.
 pub(super) struct Session<'a> {
     pub(super) files: &'a ModelFiles,
-    pub(super) scheme: &'static Scheme,
+    pub(super) scheme: Scheme,
     pub(super) threads: usize,
     /// Whether scales of activations are stored.
     pub(super) has_inputs: bool,

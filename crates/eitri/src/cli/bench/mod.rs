@@ -1,6 +1,7 @@
 //! Flags of `eitri bench`.
 
 mod compare;
+mod here;
 mod in_process;
 mod reproduce;
 mod serve;
@@ -8,6 +9,7 @@ mod serve;
 use clap::{Args, Subcommand};
 
 pub(crate) use compare::CompareArgs;
+pub(crate) use here::HereArgs;
 pub(crate) use in_process::{KernelArgs, LatencyArgs, SweepArgs, SweepFormat, ThroughputArgs};
 pub(crate) use reproduce::{ModelledDevice, ReproduceArgs};
 pub(crate) use serve::BenchServeArgs;
@@ -36,4 +38,6 @@ pub(crate) enum BenchCommand {
     Compare(Box<CompareArgs>),
     /// Measure the published tables again and write them beside the published numbers and the floors
     Reproduce(Box<ReproduceArgs>),
+    /// Measure models on this machine, beside another server if wanted, and write a page of results
+    Here(Box<HereArgs>),
 }

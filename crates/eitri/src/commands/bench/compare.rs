@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use eitri_bench::{
+    ServerAddress,
     compare::{CompareOptions, Comparison, Run, Sample},
     first_model,
 };
@@ -36,6 +37,10 @@ pub(super) fn run(arguments: &CompareArgs) -> Result<()> {
     Ok(())
 }
 
+fn address(url: &str) -> ServerAddress {
+    ServerAddress { base_url: url.to_owned(), ..ServerAddress::default() }
+}
+
 /// Measures both servers in turns: A B, B A, A B and so on, so that what drifts on the machine meets
 /// both alike. Each turn has prompts that neither has seen. The first turn of each does not count: a
 /// server that has just been started is not yet what it will be.
@@ -48,7 +53,7 @@ fn paired(urls: [&String; 2], arguments: &CompareArgs) -> Result<Vec<Sample>> {
         .into_iter()
         .map(|url| match &arguments.model {
             Some(model) => Ok(model.clone()),
-            None => Ok(runtime.block_on(first_model(url, &[], key.as_deref()))?.id),
+            None => Ok(runtime.block_on(first_model(&address(url), key.as_deref()))?.id),
         })
         .collect::<Result<Vec<String>>>()?;
     for round in 0..=arguments.rounds {

@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &LatencyArgs) -> Result<()> {
     let mut text = format!("Avg latency: {average} seconds\n");
     let mut percentiles = Map::new();
     for percent in PERCENTILES {
-        let value = eitri_bench::report::percentile(&latencies, percent);
+        let value = eitri_bench::percentile(&latencies, percent);
         writeln!(text, "{percent}% percentile latency: {value} seconds")?;
         percentiles.insert(percent.to_string(), Value::from(value));
     }

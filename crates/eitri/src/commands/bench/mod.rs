@@ -1,7 +1,9 @@
 //! `eitri bench`.
 
+mod beside;
 mod compare;
 mod facts;
+mod here;
 mod in_process;
 mod kernel;
 mod latency;
@@ -30,6 +32,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<()> {
         BenchCommand::Kernel(arguments) => kernel::run(arguments),
         BenchCommand::Compare(arguments) => compare::run(arguments),
         BenchCommand::Reproduce(arguments) => reproduce::run(arguments),
+        BenchCommand::Here(arguments) => here::run(arguments),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `eitri bench reproduce`.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
 use anyhow::{Result, bail};
 use eitri::{KvDtype, ModelInfo, PUBLISHED};
@@ -11,7 +11,7 @@ use eitri_bench::{
 
 use super::{
     facts, in_process,
-    rig::{Checkpoints, LocalRig},
+    rig::{Checkpoints, LocalRig, Prompts},
     tiny::TinyCheckpoints,
 };
 use crate::{
@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &ReproduceArgs) -> Result<()> {
     let checkpoints = checkpoints()?;
     if let Some(ModelledDevice::Thor) = arguments.modelled {
         let ours = Ours::Modelled(thor.clone());
-        return finish(&report(&plan, &tables, &thor, &checkpoints, &ours), arguments);
+        return finish(&report(&plan, &tables, &thor, &checkpoints, &ours), &arguments.out);
     }
     let store = Store::open(arguments.out.join("rows"))?;
     let mut rig = LocalRig {
@@ -40,16 +40,18 @@ pub(super) fn run(arguments: &ReproduceArgs) -> Result<()> {
             Some(directory) => Checkpoints::Directory(directory.clone()),
             None => Checkpoints::Tiny(TinyCheckpoints::new(arguments.out.join("checkpoints"))),
         },
-        scale,
+        prompts: if scale == Scale::Tiny { Prompts::ToTheEnd } else { Prompts::AsPublished },
         serve_flags: arguments.serve_flags.clone(),
         logs: arguments.out.join("rows"),
+        other: None,
+        turn: 0,
     };
     // Before anything else runs.
     let (machine, device) = facts::this_device(in_process::threads(None))?;
-    let results = reproduce(&plan, &store, &mut rig, show)?;
+    let results = reproduce(&plan.rows, &store, &mut rig, show)?;
     let ours = Ours::Measured { results: &results, machine, device };
     let report = report(&plan, &tables, &thor, &checkpoints, &ours);
-    finish(&report, arguments)?;
+    finish(&report, &arguments.out)?;
     let failed = results.iter().filter(|result| result.error.is_some()).count();
     if failed > 0 {
         bail!(
@@ -75,7 +77,7 @@ fn checkpoints() -> Result<Vec<Checkpoint>> {
         .collect()
 }
 
-fn show(event: RowEvent<'_>) {
+pub(super) fn show(event: RowEvent<'_>) {
     match event {
         RowEvent::Kept(row) => eprintln!("{}: measured before", row.model),
         RowEvent::Starting(row) => eprintln!("{}: starting", row.model),
@@ -85,12 +87,11 @@ fn show(event: RowEvent<'_>) {
 }
 
 /// Writes the report and prints what is to be known first.
-fn finish(report: &Report, arguments: &ReproduceArgs) -> Result<()> {
-    let files = report.write(&arguments.out)?;
+pub(super) fn finish(report: &Report, out: &Path) -> Result<()> {
+    let files = report.write(out)?;
     let mut text = report.title.clone();
-    for (row, origin, warning) in report.warnings() {
-        let (origin, warning) = (origin.name(), warning.text);
-        write!(text, "\n!!! {}, {}, {origin}: {warning}", row.model, row.load)?;
+    for (row, whose, warning) in report.warnings() {
+        write!(text, "\n!!! {}, {}, {whose}: {}", row.model, row.load, warning.text)?;
     }
     for file in files {
         write!(text, "\nwritten: {}", file.display())?;

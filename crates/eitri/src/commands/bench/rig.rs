@@ -1,15 +1,20 @@
-//! Servers and loads of `bench reproduce` on this machine.
+//! Servers and loads of `bench reproduce` and `bench here` on this machine.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use eitri_bench::{
+    outcome::BenchOutcome,
     report::EnergyMeter,
-    reproduce::{LoadPlan, Measurement, Rig, RowPlan, Scale},
+    reproduce::{Description, LoadPlan, Measurement, Rig, RowPlan},
 };
 use tokio::runtime::Runtime;
 
 use super::{
+    beside::{OtherProcess, OtherServer},
     load::{self, flags},
     server_process::ServerProcess,
     tiny::TinyCheckpoints,
@@ -19,11 +24,24 @@ use super::{
 pub(super) struct LocalRig {
     pub(super) runtime: Runtime,
     pub(super) checkpoints: Checkpoints,
-    pub(super) scale: Scale,
+    pub(super) prompts: Prompts,
     /// Further flags of every server.
     pub(super) serve_flags: Vec<String>,
     /// Where servers' logs go.
     pub(super) logs: PathBuf,
+    /// What is measured beside it.
+    pub(super) other: Option<OtherServer>,
+    /// Counts loads: the two servers come first in turns.
+    pub(super) turn: usize,
+}
+
+/// How long answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prompts {
+    /// Until the model ends them, as in the published runs.
+    AsPublished,
+    /// As long as asked for: random prompts make some models end at any time.
+    ToTheEnd,
 }
 
 /// Where checkpoints come from.
@@ -32,6 +50,8 @@ pub(super) enum Checkpoints {
     Directory(PathBuf),
     /// Made for the purpose.
     Tiny(TinyCheckpoints),
+    /// Named one by one.
+    Given(BTreeMap<String, PathBuf>),
 }
 
 /// A server with a checkpoint.
@@ -40,10 +60,11 @@ pub(super) struct Serving {
     model: String,
     tokenizer: PathBuf,
     stand_in: Option<String>,
+    other: Option<OtherProcess>,
 }
 
 impl Checkpoints {
-    /// The checkpoint, the directory of its tokenizer and, where it is another one, what it is.
+    /// The checkpoint, the place of its tokenizer and, where it is another one, what it is.
     fn find(&self, model: &str) -> Result<(PathBuf, PathBuf, Option<String>)> {
         match self {
             Self::Tiny(tiny) => {
@@ -52,8 +73,11 @@ impl Checkpoints {
             }
             Self::Directory(directory) => {
                 let path = find(directory, model)?;
-                let tokenizer = if path.is_dir() { path.clone() } else { beside(&path)? };
-                Ok((path, tokenizer, None))
+                Ok((path.clone(), path, None))
+            }
+            Self::Given(models) => {
+                let path = models.get(model).context("no such model was given")?;
+                Ok((path.clone(), path.clone(), None))
             }
         }
     }
@@ -84,17 +108,6 @@ fn find(directory: &Path, model: &str) -> Result<PathBuf> {
     }
 }
 
-/// The client needs a `tokenizer.json`: a GGUF file has its tokenizer in another form.
-fn beside(file: &Path) -> Result<PathBuf> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    ensure!(
-        directory.join("tokenizer.json").is_file(),
-        "the prompts are made with tokenizer.json, which is not beside {}",
-        file.display()
-    );
-    Ok(directory.to_owned())
-}
-
 impl Rig for LocalRig {
     type Server = Serving;
     type Error = anyhow::Error;
@@ -103,13 +116,14 @@ impl Rig for LocalRig {
         let (path, tokenizer, stand_in) = self.checkpoints.find(&row.model)?;
         let log = self.logs.join(format!("{}.log", row.model));
         let process = ServerProcess::start(&path, &row.model, &self.serve_flags, &log)?;
-        Ok(Serving { process, model: row.model.clone(), tokenizer, stand_in })
+        let log = self.logs.join(format!("{}.beside.log", row.model));
+        let start = |other: &OtherServer| other.start(&self.runtime, &path, &log);
+        let other = self.other.as_ref().map(start).transpose()?;
+        Ok(Serving { process, model: row.model.clone(), tokenizer, stand_in, other })
     }
 
     fn measure(&mut self, server: &mut Serving, plan: &LoadPlan) -> Result<Measurement> {
         let mut line = flags([
-            ("base-url", server.process.base_url.clone()),
-            ("model", server.model.clone()),
             ("tokenizer", server.tokenizer.display().to_string()),
             ("random-input-len", plan.input_len.to_string()),
             ("random-output-len", plan.output_len.to_string()),
@@ -122,29 +136,54 @@ impl Rig for LocalRig {
         if !plan.ready_check {
             line.extend(flags([("ready-check-timeout-sec", "0".to_owned())]));
         }
-        if self.scale == Scale::Tiny {
-            // Random models end at any time.
+        if self.prompts == Prompts::ToTheEnd {
             line.push("--ignore-eos".to_owned());
         }
-        let meter = EnergyMeter::start();
-        let outcome = load::send(&self.runtime, &line)?;
-        let joules = meter.and_then(EnergyMeter::joules);
-        ensure!(!outcome.interrupted, "interrupted; what was measured before is kept");
-        ensure!(
-            outcome.metrics.completed > 0,
-            "no request was answered: {}",
-            outcome
-                .requests
-                .iter()
-                .find_map(|r| Some(r.failure.as_ref()?.message.as_str()))
-                .unwrap_or("none was sent")
-        );
-        Ok(Measurement { outcome, joules })
+        let process = &server.process;
+        let mut turns = vec![(true, &process.base_url, &server.model)];
+        turns.extend(server.other.as_ref().map(|other| (false, &other.base_url, &other.model)));
+        let first = self.turn % turns.len();
+        turns.rotate_left(first);
+        self.turn += 1;
+        let (mut ours, mut reference) = (None, None);
+        for (is_ours, base_url, model) in turns {
+            let to = flags([("base-url", base_url.clone()), ("model", model.clone())]);
+            let line: Vec<String> = to.into_iter().chain(line.iter().cloned()).collect();
+            let meter = EnergyMeter::start();
+            let outcome = send(&self.runtime, &line)?;
+            if is_ours {
+                ours = Some((outcome, meter.and_then(EnergyMeter::joules)));
+            } else {
+                reference = Some(outcome);
+            }
+        }
+        let (outcome, joules) = ours.context("our server had no turn")?;
+        Ok(Measurement { outcome, joules, reference })
     }
 
-    fn describe(&self, server: &Serving) -> (Vec<String>, Option<String>) {
-        (server.process.command.clone(), server.stand_in.clone())
+    fn describe(&self, server: &Serving) -> Description {
+        Description {
+            command: server.process.command.clone(),
+            stand_in: server.stand_in.clone(),
+            reference_command: server.other.as_ref().map(|other| other.command.clone()),
+        }
     }
+}
+
+/// Sends a load of which at least one request has to be answered.
+fn send(runtime: &Runtime, line: &[String]) -> Result<BenchOutcome> {
+    let outcome = load::send(runtime, line)?;
+    ensure!(!outcome.interrupted, "interrupted; what was measured before is kept");
+    ensure!(
+        outcome.metrics.completed > 0,
+        "no request was answered: {}",
+        outcome
+            .requests
+            .iter()
+            .find_map(|r| Some(r.failure.as_ref()?.message.as_str()))
+            .unwrap_or("none was sent")
+    );
+    Ok(outcome)
 }
 
 #[cfg(test)]
@@ -172,7 +211,5 @@ mod tests {
         assert_eq!(find(root, "C").unwrap(), root.join("C/some-q5_k_m.gguf"));
         assert!(find(root, "D").unwrap_err().to_string().contains("exactly one"));
         assert!(find(root, "E").unwrap_err().to_string().contains("has no directory E"));
-        let error = beside(&root.join("B.gguf")).unwrap_err().to_string();
-        assert!(error.contains("tokenizer.json"), "{error}");
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::facts;
+use super::{facts, load};
 use crate::{
     cli::BenchServeArgs,
     console::{self, Meter},
@@ -35,13 +35,13 @@ pub(crate) fn run(arguments: &BenchServeArgs) -> Result<()> {
     let api_key = std::env::var("OPENAI_API_KEY").ok().filter(|key| !key.is_empty());
     let model = if serve.model.is_none() {
         let server = serve.server();
-        let asked = first_model(&server.base_url, &server.headers, api_key.as_deref());
+        let asked = first_model(&server, api_key.as_deref());
         Some(runtime.block_on(asked)?)
     } else {
         None
     };
     let plan = serve.plan(model.as_ref(), api_key)?;
-    let mut prepared = plan.prepare()?;
+    let mut prepared = load::prepare(&plan)?;
     if serve.dry_run {
         return console::print_result(prepared.summary().trim_end());
     }
@@ -71,8 +71,7 @@ pub(crate) fn run(arguments: &BenchServeArgs) -> Result<()> {
 }
 
 fn align(runtime: &Runtime, plan: &Plan, prepared: &mut Prepared) -> Result<()> {
-    let (url, model) = (&plan.run.base_url, &plan.run.request.model);
-    match runtime.block_on(align_prompts(url, model, &mut prepared.samples))? {
+    match runtime.block_on(align_prompts(&plan.run, &mut prepared.samples))? {
         Alignment::Equal => {}
         Alignment::Unknown => {
             eprintln!("note: the server does not tell how it tokenizes; prompts stay as they are");

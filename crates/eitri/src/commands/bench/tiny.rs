@@ -1,8 +1,7 @@
 //! Random checkpoints of a few million parameters, one in the format of each published checkpoint.
 //!
 //! Each is a random Qwen3 model, dense or sparse, with the tokenizer of the bundled model, quantised
-//! as `eitri quantize` does it. Two formats differ in the size of their groups: `AWQ-8bit` has a scale
-//! per row and `AWQ-4bit` one per 128 inputs, where the published ones have one per 32.
+//! as `eitri quantize` does it.
 
 use std::{
     fs,
@@ -31,22 +30,22 @@ pub(super) struct TinyCheckpoints {
     directory: PathBuf,
 }
 
-/// How a published checkpoint is stored; `None` is bf16.
-fn format_of(model: &str) -> Result<Option<&'static str>> {
+/// How a published checkpoint is stored, and in groups of how many if not the usual; `None` is bf16.
+fn format_of(model: &str) -> Result<Option<(&'static str, Option<usize>)>> {
     let formats = [
-        ("-FP8", "fp8-block"),
-        ("-FP4", "nvfp4"),
-        ("-GPTQ-Int4", "gptq-int4"),
-        ("-GPTQ-Int8", "gptq-int8"),
-        ("-AWQ-8bit", "w8a16"),
-        ("-AWQ-4bit", "w4a16"),
-        ("-AWQ", "awq-int4"),
-        ("-Int4-W4A16", "w4a16"),
-        ("-Int8-W8A16", "w8a16"),
-        ("-GGUF", "q5_k_m"),
+        ("-FP8", "fp8-block", None),
+        ("-FP4", "nvfp4", None),
+        ("-GPTQ-Int4", "gptq-int4", None),
+        ("-GPTQ-Int8", "gptq-int8", None),
+        ("-AWQ-8bit", "w8a16", Some(32)),
+        ("-AWQ-4bit", "w4a16", Some(32)),
+        ("-AWQ", "awq-int4", None),
+        ("-Int4-W4A16", "w4a16", None),
+        ("-Int8-W8A16", "w8a16", None),
+        ("-GGUF", "q5_k_m", None),
     ];
-    match formats.iter().find(|(ending, _)| model.ends_with(ending)) {
-        Some(&(_, format)) => Ok(Some(format)),
+    match formats.iter().find(|(ending, ..)| model.ends_with(ending)) {
+        Some(&(_, format, group)) => Ok(Some((format, group))),
         None if ["Qwen3-8B", "Qwen3-30B-A3B"].contains(&model) => Ok(None),
         None => bail!("no tiny checkpoint is known that could stand in for {model}"),
     }
@@ -67,11 +66,16 @@ impl TinyCheckpoints {
         let sparse = model.contains("-A3B");
         let kind = if sparse { "sparse" } else { "dense" };
         let plain = self.plain(sparse)?;
-        let Some(format) = format_of(model)? else {
+        let Some((format, group)) = format_of(model)? else {
             return Ok((plain, format!("a random {kind} Qwen3, bf16")));
         };
+        let Some(mut target) = QuantizeFormat::find(format) else { bail!("{format} is no format") };
+        let mut format = format.to_owned();
+        if let Some(size) = group {
+            target = target.with_group(size)?;
+            format = format!("{format}-g{size}");
+        }
         let what = format!("a random {kind} Qwen3, {format}");
-        let Some(target) = QuantizeFormat::find(format) else { bail!("{format} is no format") };
         let ending = if matches!(target, QuantizeFormat::Gguf(_)) { ".gguf" } else { "" };
         let path = self.directory.join(format!("{kind}-{format}{ending}"));
         if !path.exists() {
@@ -242,7 +246,9 @@ mod tests {
             let real = eitri::ModelInfo::of_published(published).unwrap();
             assert_eq!(info.config.moe.is_some(), real.config.moe.is_some(), "{what}");
             let stored = |info: &eitri::ModelInfo| {
-                info.weights.rows.iter().find(|row| row.kind == "attention output").unwrap().stored
+                let rows = &info.weights.rows;
+                let row = rows.iter().find(|row| row.kind == "attention output").unwrap();
+                (row.stored, row.scale_group)
             };
             assert_eq!(stored(info), stored(&real), "{what}");
         }
