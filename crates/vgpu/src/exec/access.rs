@@ -234,6 +234,13 @@ impl Block<'_> {
         Toucher { block: self.number, thread, time, pc: self.pc }
     }
 
+    /// Whether a range of shared memory has bytes of an mbarrier.
+    #[inline]
+    pub(super) fn touches_mbarrier(&self, at: usize, bytes: u32) -> bool {
+        let before = || self.mbarriers.range(..(at + bytes as usize) as u32).next_back();
+        !self.mbarriers.is_empty() && before().is_some_and(|(&start, _)| start as usize + 8 > at)
+    }
+
     pub(super) fn check_shared_race(
         &mut self,
         warp: &Warp,
@@ -243,13 +250,7 @@ impl Block<'_> {
         usage: Use,
     ) -> Run<()> {
         let checks = self.env.config.checks;
-        if checks.any()
-            && !self.mbarriers.is_empty()
-            && usage != Use::Mbarrier
-            && let Some((&start, _)) =
-                self.mbarriers.range(..(at + bytes as usize) as u32).next_back()
-            && (start as usize) + 8 > at
-        {
+        if checks.any() && usage != Use::Mbarrier && self.touches_mbarrier(at, bytes) {
             let text = "an ordinary access to an mbarrier";
             return trouble(FaultKind::Mbarrier, lane, Some(at as u64), text);
         }
@@ -278,16 +279,17 @@ impl Block<'_> {
         if self.load_parameter(warp, access, active) {
             return Ok(());
         }
-        let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
-        let watches = self.watches();
         if self.env.config.counters {
+            let addresses = warp.addresses(&access.address);
             self.count_traffic(access.space, &addresses, active, total, false);
         }
-        if self.load_whole(warp, access, &addresses, active) {
+        if self.load_whole(warp, access, active) {
             return Ok(());
         }
+        let addresses = warp.addresses(&access.address);
+        let watches = self.watches();
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, false)?;
             if watches {
@@ -312,16 +314,17 @@ impl Block<'_> {
 
     #[inline(never)]
     pub(super) fn store(&mut self, warp: &mut Warp, access: &Access, active: u32) -> Run<()> {
-        let addresses = warp.addresses(&access.address);
         let size = access.kind.bytes();
         let total = size * access.values.len() as u32;
-        let watches = self.watches();
         if self.env.config.counters {
+            let addresses = warp.addresses(&access.address);
             self.count_traffic(access.space, &addresses, active, total, true);
         }
-        if self.store_whole(warp, access, &addresses, active) {
+        if self.store_whole(warp, access, active) {
             return Ok(());
         }
+        let addresses = warp.addresses(&access.address);
+        let watches = self.watches();
         for lane in lanes(active) {
             let place = self.place(warp, lane, access.space, addresses[lane], total, true)?;
             if watches {

@@ -15,6 +15,7 @@ use super::warp::Warp;
 use super::{Run, trouble};
 use crate::check::Use;
 use crate::config::Numeric;
+use crate::decode::reader::SHARED_WINDOW;
 use crate::error::FaultKind;
 use crate::numeric::NAN_F32;
 use crate::program::{Element, MatrixMove, Mma, Space};
@@ -30,65 +31,83 @@ impl Block<'_> {
         let count = matrix.registers.len();
         let suppliers = u32::MAX >> (32 - 8 * count);
         let mut rows = [0usize; LANES];
+        let window = if matrix.space == Space::Generic { SHARED_WINDOW } else { 0 };
+        let usage = if matrix.store { Use::Write } else { Use::Read };
         for lane in 0..8 * count {
-            let place = self.place(warp, lane, matrix.space, addresses[lane], ROW, matrix.store)?;
-            let Place::Shared(at) = place else {
-                let text = "the address of a row must be in shared memory";
-                return trouble(FaultKind::OutOfBounds, lane, Some(addresses[lane]), text);
+            let offset = addresses[lane].wrapping_sub(window);
+            let inside = offset.checked_add(16).is_some_and(|end| end <= self.shared.len() as u64);
+            rows[lane] = if inside && offset.is_multiple_of(16) {
+                offset as usize
+            } else {
+                self.row_elsewhere(warp, lane, matrix, addresses[lane])?
             };
-            rows[lane] = at;
             if self.watches() {
-                let usage = if matrix.store { Use::Write } else { Use::Read };
-                self.check_race(warp, lane, place, ROW, usage)?;
+                self.check_race(warp, lane, Place::Shared(rows[lane]), ROW, usage)?;
             }
         }
         if self.env.config.counters {
-            let space = Space::Shared;
-            let start = if matrix.space == Space::Generic {
-                crate::decode::reader::SHARED_WINDOW
-            } else {
-                0
-            };
-            let offsets = addresses.map(|address| address.wrapping_sub(start));
-            self.count_traffic(space, &offsets, suppliers, ROW, matrix.store);
+            let offsets = addresses.map(|address| address.wrapping_sub(window));
+            self.count_traffic(Space::Shared, &offsets, suppliers, ROW, matrix.store);
         }
-        for (index, &slot) in matrix.registers.iter().enumerate() {
-            for lane in 0..LANES {
-                // Places of the lane's two elements, lower half first.
-                let places = [0, 1].map(|half| {
-                    let (row, column) = if matrix.transposed {
-                        (2 * (lane % 4) + half, lane / 4)
-                    } else {
-                        (lane / 4, 2 * (lane % 4) + half)
-                    };
-                    Place::Shared(rows[8 * index + row] + 2 * column)
-                });
-                if matrix.store {
-                    self.store_elements(warp, slot, lane, places);
-                } else {
-                    self.load_elements(warp, slot, lane, places);
-                }
+        for (&slot, rows) in matrix.registers.iter().zip(rows.chunks_exact(8)) {
+            if matrix.store {
+                self.store_matrix(warp, slot, rows, matrix.transposed);
+            } else {
+                self.load_matrix(warp, slot, rows, matrix.transposed);
             }
         }
         Ok(())
     }
 
-    fn load_elements(&self, warp: &mut Warp, slot: u32, lane: usize, places: [Place; 2]) {
-        let [low, high] = places.map(|place| self.read(warp, place, 2) as u32);
-        warp.registers.narrow_mut(slot)[lane] = low | high << 16;
+    /// A row that does not lie in shared memory as it should.
+    #[cold]
+    fn row_elsewhere(
+        &self,
+        warp: &Warp,
+        lane: usize,
+        matrix: &MatrixMove,
+        address: u64,
+    ) -> Run<usize> {
+        let place = self.place(warp, lane, matrix.space, address, ROW, matrix.store)?;
+        let Place::Shared(at) = place else {
+            let text = "the address of a row must be in shared memory";
+            return trouble(FaultKind::OutOfBounds, lane, Some(address), text);
+        };
+        Ok(at)
+    }
+
+    /// Loads a matrix whose rows begin at some places of shared memory. Lane l has elements 2 l and
+    /// 2 l + 1 of it, counted row by row.
+    fn load_matrix(&self, warp: &mut Warp, slot: u32, rows: &[usize], transposed: bool) {
+        let mut matrix = [[0_u16; 8]; 8];
+        for (row, &at) in matrix.iter_mut().zip(rows) {
+            bytemuck::bytes_of_mut(row).copy_from_slice(&self.shared[at..at + ROW as usize]);
+        }
+        let words = warp.registers.narrow_mut(slot);
+        *words = bytemuck::cast(if transposed { turned(matrix) } else { matrix });
         if self.undefined {
-            let defined = places.iter().all(|&place| self.is_defined(warp, place, 2));
-            let state = &mut warp.registers.defined[slot as usize];
-            *state = *state & !(1 << lane) | u32::from(defined) << lane;
+            let defined = |at: usize| self.shared_defined[at] && self.shared_defined[at + 1];
+            let mut known = [[true; 8]; 8];
+            for (row, &at) in known.iter_mut().zip(rows) {
+                *row = std::array::from_fn(|column| defined(at + 2 * column));
+            }
+            let known = if transposed { turned(known) } else { known };
+            warp.registers.defined[slot as usize] = known
+                .as_flattened()
+                .chunks_exact(2)
+                .enumerate()
+                .fold(0, |mask, (lane, pair)| mask | u32::from(pair[0] && pair[1]) << lane);
         }
     }
 
-    fn store_elements(&mut self, warp: &mut Warp, slot: u32, lane: usize, places: [Place; 2]) {
-        let value = warp.registers.narrow(slot)[lane];
-        for (half, place) in places.into_iter().enumerate() {
-            self.write(warp, place, 2, u64::from(value >> (16 * half) & 0xffff));
+    /// The other way round.
+    fn store_matrix(&mut self, warp: &Warp, slot: u32, rows: &[usize], transposed: bool) {
+        let matrix: [[u16; 8]; 8] = bytemuck::cast(*warp.registers.narrow(slot));
+        let matrix = if transposed { turned(matrix) } else { matrix };
+        for (row, &at) in matrix.iter().zip(rows) {
+            self.shared[at..at + ROW as usize].copy_from_slice(bytemuck::bytes_of(row));
             if self.undefined {
-                self.set_defined(warp, place, 2, true);
+                self.shared_defined[at..at + ROW as usize].fill(true);
             }
         }
     }
@@ -118,6 +137,11 @@ impl Block<'_> {
         }
         float_product(warp, op, operands, random.as_mut());
     }
+}
+
+/// Rows become columns.
+fn turned<T: Copy>(matrix: [[T; 8]; 8]) -> [[T; 8]; 8] {
+    std::array::from_fn(|row| std::array::from_fn(|column| matrix[column][row]))
 }
 
 /// The same loops, compiled for wider vectors.

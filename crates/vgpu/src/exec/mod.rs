@@ -16,9 +16,9 @@ mod traffic;
 mod warp;
 mod whole;
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use self::block::{Block, Progress};
 use crate::check::global::GlobalRaces;
@@ -30,6 +30,13 @@ use crate::gpu::Launch;
 use crate::memory::Memory;
 use crate::program::{Op, Program};
 use crate::schedule::{Random, mix};
+
+/// Warps of a launch, by thread of the host, for which threads are started at once.
+const WORTH_A_THREAD: u64 = 64;
+
+/// How long a launch with fewer warps may take before threads are started for what is left of it:
+/// most are over before a thread has started, and all must wait for those that were.
+const PATIENCE: Duration = Duration::from_micros(200);
 
 /// What all CTAs of a launch share.
 pub(crate) struct Env<'e> {
@@ -97,15 +104,26 @@ pub(crate) fn run(
     let workers = if alone { 1 } else { (config.threads as u64).clamp(1, blocks) };
     let next = AtomicU64::new(0);
     if workers == 1 {
-        return worker(&env, &next, blocks);
+        return worker(&env, &next, blocks, || {});
     }
-    let work = || worker(&env, &next, blocks);
+    let warps = blocks * u64::from(launch.block.iter().product::<u32>().div_ceil(32));
+    let start = Instant::now();
     let results: Vec<Result<Counters, Fault>> = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..workers).map(|_| scope.spawn(work)).collect();
+        let mut helpers = Vec::new();
+        let mut help = |due: bool| {
+            if due && helpers.is_empty() {
+                let work = || worker(&env, &next, blocks, || {});
+                helpers.extend((1..workers).map(|_| scope.spawn(work)));
+            }
+        };
+        help(warps >= workers * WORTH_A_THREAD);
+        let own = worker(&env, &next, blocks, || {
+            help(start.elapsed() > PATIENCE && next.load(Relaxed) < blocks);
+        });
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        std::iter::once(work()).chain(helpers.into_iter().map(join)).collect()
+        std::iter::once(own).chain(helpers.into_iter().map(join)).collect()
     });
     let mut sum = Counters::default();
     for result in results {
@@ -137,8 +155,13 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 /// Runs CTAs until none is left. A CTA that waits for another keeps its place while the next ones
-/// are started, as resident CTAs of hardware do.
-fn worker(env: &Env<'_>, next: &AtomicU64, blocks: u64) -> Result<Counters, Fault> {
+/// are started, as resident CTAs of hardware do. `after_each` is called when a CTA has ended.
+fn worker(
+    env: &Env<'_>,
+    next: &AtomicU64,
+    blocks: u64,
+    mut after_each: impl FnMut(),
+) -> Result<Counters, Fault> {
     let order = env.config.schedule.order;
     let mut random = Random::new(match order {
         Order::Random(seed) => seed ^ 0xb10c,
@@ -176,6 +199,7 @@ fn worker(env: &Env<'_>, next: &AtomicU64, blocks: u64) -> Result<Counters, Faul
                 block.finish(&mut counters);
                 spare.push(block);
                 widened = 0;
+                after_each();
             }
             Ok(Progress::Slice) => {
                 // It may wait for a CTA that has not started.

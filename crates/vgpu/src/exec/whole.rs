@@ -90,17 +90,22 @@ fn fill(warp: &mut Warp, access: &Access, slot: Slot, bits: u64, active: u32) {
 impl Block<'_> {
     /// Finds out whether a request is one of those that are dealt with at once.
     #[inline]
-    fn whole(
-        &self,
-        space: Space,
-        addresses: &[u64; LANES],
-        active: u32,
-        bytes: u32,
-        write: bool,
-    ) -> Option<Whole> {
+    fn whole(&self, warp: &Warp, access: &Access, active: u32, write: bool) -> Option<Whole> {
+        let bytes = access.kind.bytes() * access.values.len() as u32;
+        let computed;
+        let (addresses, offset) = match access.address.base {
+            // The offset is the same for all lanes: it need not be added to each.
+            Some(slot) if access.address.wide => {
+                (warp.registers.wide(slot), access.address.offset as u64)
+            }
+            _ => {
+                computed = warp.addresses(&access.address);
+                (&computed, 0)
+            }
+        };
         let first = active.trailing_zeros() as usize & 31;
-        let start = addresses[first];
-        let (shared, start) = match space {
+        let start = addresses[first].wrapping_add(offset);
+        let (shared, start) = match access.space {
             Space::Global | Space::Const => (false, start),
             Space::Shared => (true, start),
             Space::Generic if start < SHARED_WINDOW => (false, start),
@@ -144,16 +149,20 @@ impl Block<'_> {
     #[inline]
     fn is_race(&mut self, warp: &Warp, whole: &Whole, active: u32, bytes: u32, usage: Use) -> bool {
         let pc = self.pc;
+        let span = if whole.stride == 0 { bytes } else { bytes * active.count_ones() };
         match whole.place {
             Place::Global(address) => {
-                let lanes = if whole.stride == 0 { 1 } else { active.count_ones() };
-                let touch = Touch { address, bytes: bytes * lanes, usage, pc };
-                if !self.bulk.is_empty() && self.in_flight(address, touch.bytes).is_some() {
+                let touch = Touch { address, bytes: span, usage, pc };
+                if !self.bulk.is_empty() && self.in_flight(address, span).is_some() {
                     return true;
                 }
                 self.env.with_races(|races| races.access(self.number, touch)).flatten().is_some()
             }
-            Place::Shared(_) if self.env.config.checks.any() && !self.mbarriers.is_empty() => true,
+            Place::Shared(at)
+                if self.env.config.checks.any() && self.touches_mbarrier(at, span) =>
+            {
+                true
+            }
             Place::Shared(at) => self.races.as_mut().is_some_and(|races| {
                 lanes(active).any(|lane| {
                     let address = at as u64 + u64::from(whole.stride) * (lane - whole.first) as u64;
@@ -187,19 +196,13 @@ impl Block<'_> {
 
     /// Loads for all lanes at once; returns whether it could.
     #[inline]
-    pub(super) fn load_whole(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        addresses: &[u64; LANES],
-        active: u32,
-    ) -> bool {
+    pub(super) fn load_whole(&mut self, warp: &mut Warp, access: &Access, active: u32) -> bool {
         let size = access.kind.bytes();
         let bytes = size * access.values.len() as u32;
         if access.ordering.strong && self.watches() {
             return false;
         }
-        let found = self.whole(access.space, addresses, active, bytes, false);
+        let found = self.whole(warp, access, active, false);
         let Some(whole) = found else { return false };
         if self.is_race(warp, &whole, active, bytes, Use::Read) {
             return false;
@@ -249,20 +252,14 @@ impl Block<'_> {
 
     /// Stores for all lanes at once; returns whether it could.
     #[inline]
-    pub(super) fn store_whole(
-        &mut self,
-        warp: &mut Warp,
-        access: &Access,
-        addresses: &[u64; LANES],
-        active: u32,
-    ) -> bool {
+    pub(super) fn store_whole(&mut self, warp: &mut Warp, access: &Access, active: u32) -> bool {
         let size = access.kind.bytes();
         let bytes = size * access.values.len() as u32;
         // Who writes what a bulk copy may not see is noted lane by lane.
         if access.ordering.strong && self.watches() || self.env.proxies.is_some() {
             return false;
         }
-        let found = self.whole(access.space, addresses, active, bytes, true);
+        let found = self.whole(warp, access, active, true);
         let Some(whole) = found else { return false };
         if self.undefined {
             let defined = access.values.iter().all(|value| {

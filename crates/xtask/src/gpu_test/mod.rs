@@ -42,6 +42,7 @@ impl<'a> Options<'a> {
                 "--schedule" => options.settings.push(("VGPU_SCHEDULE", value()?)),
                 "--checks" => options.settings.push(("VGPU_CHECKS", value()?)),
                 "--streams" => options.settings.push(("VGPU_STREAMS", value()?)),
+                "--threads" => options.settings.push(("VGPU_THREADS", value()?)),
                 "--suite" => options.suites.push(value()?),
                 "--" => options.rest = arguments.by_ref().copied().collect(),
                 other => bail!("unknown option {other:?}; options for cargo test stand after --"),

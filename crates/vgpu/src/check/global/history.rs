@@ -3,10 +3,10 @@
 
 use super::order::Order;
 
-/// Readers of a word that are told apart.
-const READERS: usize = 16;
+/// Reads of a word alike that stand in its list one by one; more are put together as a crowd.
+pub(super) const READERS: usize = 16;
 
-/// Stands for more readers than are told apart.
+/// The CTA of marks that stand for a crowd, whose index is their time.
 const MANY: u64 = u64::MAX;
 
 /// Steps that are remembered.
@@ -14,6 +14,9 @@ const STEPS: usize = 1 << 12;
 
 /// Lists after which those that no word has any more are dropped.
 const ROOM: usize = 1 << 20;
+
+/// Reads in crowds for each of those.
+const CROWDS: usize = 4;
 
 /// All bytes of a word.
 const WHOLE: u8 = 0xf;
@@ -37,11 +40,14 @@ impl Mark {
             (false, false) => "a read",
         }
     }
+}
 
-    /// Whether what a CTA does now comes after it.
-    fn is_before(&self, block: u64, order: &Order) -> bool {
-        order.knows(block, self.block, self.time) || self.block == MANY && order.knows_all(block)
-    }
+/// One read of a crowd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reader {
+    block: u64,
+    time: u32,
+    pc: u32,
 }
 
 /// Index of a mark.
@@ -78,6 +84,11 @@ struct Step {
 pub(super) struct Histories {
     /// Marks, each with the list of itself alone on whole words, once there is one.
     marks: Vec<(Mark, u32)>,
+    /// Reads that marks stand for together, oldest first.
+    crowds: Vec<Vec<Reader>>,
+    /// Reads in all crowds, and how many make it full.
+    crowded: usize,
+    crowd_room: usize,
     nodes: Vec<Node>,
     base: u32,
     steps: Box<[Step]>,
@@ -99,6 +110,9 @@ impl Histories {
     pub(super) fn with_room(least_room: usize) -> Self {
         Self {
             marks: Vec::new(),
+            crowds: Vec::new(),
+            crowded: 0,
+            crowd_room: CROWDS * least_room,
             nodes: Vec::new(),
             base: 0,
             steps: vec![Step::default(); STEPS].into_boxed_slice(),
@@ -112,6 +126,9 @@ impl Histories {
     pub(super) fn reset(&mut self) -> bool {
         self.base += self.nodes.len() as u32;
         self.marks.clear();
+        self.crowds.clear();
+        self.crowded = 0;
+        self.crowd_room = CROWDS * self.least_room;
         self.nodes.clear();
         self.steps.fill(Step::default());
         self.room = self.least_room;
@@ -153,32 +170,67 @@ impl Histories {
         let mut list = std::mem::take(&mut self.scratch);
         self.unfold(old, &mut list);
         let mark = self.marks[id as usize].0;
-        let clash = list.iter().find(|earlier| {
-            let old = &self.marks[earlier.mark as usize].0;
-            earlier.bytes & bytes != 0
+        let clash = list.iter().find_map(|earlier| {
+            let old = self.marks[earlier.mark as usize].0;
+            let concerns = earlier.bytes & bytes != 0
                 && (old.write || mark.write)
-                && !(old.atomic && mark.atomic)
-                && !old.is_before(mark.block, order)
+                && !(old.atomic && mark.atomic);
+            concerns.then(|| self.unordered(old, mark.block, order)).flatten()
         });
-        if let Some(earlier) = clash {
-            return Err(self.marks[earlier.mark as usize].0);
+        if let Some(old) = clash {
+            return Err(old);
         }
         let mut new = Entry { mark: id, bytes, list: 0 };
         if mark.write {
             self.forget_behind_write(&mut list, mark, bytes);
         } else {
             self.forget_behind_read(&mut list, mark, bytes, order);
-            let reads = |entry: &Entry| !self.marks[entry.mark as usize].0.write;
-            if list.iter().filter(|entry| reads(entry)).count() >= READERS {
-                list.retain(|entry| !reads(entry));
-                new =
-                    Entry { mark: self.mark(Mark { block: MANY, ..mark }), bytes: WHOLE, list: 0 };
-            }
+            new.mark = self.gather(&mut list, id, bytes);
         }
         list.push(new);
         let made = self.fold(&list);
         self.scratch = list;
         Ok(made)
+    }
+
+    /// The access of a mark that what a CTA does now does not come after.
+    fn unordered(&self, old: Mark, block: u64, order: &Order) -> Option<Mark> {
+        if old.block != MANY {
+            return (!order.knows(block, old.block, old.time)).then_some(old);
+        }
+        let mut crowd = self.crowds[old.time as usize].iter();
+        let reader = crowd.find(|reader| !order.knows(block, reader.block, reader.time))?;
+        Some(Mark { block: reader.block, time: reader.time, pc: reader.pc, ..old })
+    }
+
+    /// The mark of a read. If there are many like it in a list, they leave it, and the mark stands
+    /// for all.
+    fn gather(&mut self, list: &mut Vec<Entry>, id: MarkId, bytes: u8) -> MarkId {
+        let mark = self.marks[id as usize].0;
+        let alike = |entry: &Entry| {
+            let old = &self.marks[entry.mark as usize].0;
+            !old.write && old.atomic == mark.atomic && entry.bytes == bytes
+        };
+        if list.iter().filter(|entry| alike(entry)).count() < READERS {
+            return id;
+        }
+        let mut crowd = Vec::new();
+        list.retain(|entry| {
+            let gathered = alike(entry);
+            let old = &self.marks[entry.mark as usize].0;
+            if gathered && old.block == MANY {
+                crowd.extend_from_slice(&self.crowds[old.time as usize]);
+            } else if gathered {
+                crowd.push(Reader { block: old.block, time: old.time, pc: old.pc });
+            }
+            !gathered
+        });
+        // Of each CTA the last read counts.
+        crowd.retain(|reader| reader.block != mark.block);
+        crowd.push(Reader { block: mark.block, time: mark.time, pc: mark.pc });
+        self.crowded += crowd.len();
+        self.crowds.push(crowd);
+        self.mark(Mark { block: MANY, time: self.crowds.len() as u32 - 1, ..mark })
     }
 
     /// Drops what a write comes after, or shares with it that both are atomic.
@@ -245,14 +297,15 @@ impl Histories {
 
     /// Whether it is time to drop lists that no word has any more.
     pub(super) fn is_full(&self) -> bool {
-        self.nodes.len().max(self.marks.len()) >= self.room
+        self.nodes.len().max(self.marks.len()) >= self.room || self.crowded >= self.crowd_room
     }
 
     /// Drops all lists and marks but those of some words, and numbers the rest anew. Marks got
     /// before lose their meaning.
     pub(super) fn compact(&mut self, words: &mut [u32]) {
         let (marks, nodes) = (std::mem::take(&mut self.marks), std::mem::take(&mut self.nodes));
-        let base = std::mem::take(&mut self.base);
+        let (base, mut crowds) = (std::mem::take(&mut self.base), std::mem::take(&mut self.crowds));
+        self.crowded = 0;
         let mut new_marks = vec![None; marks.len()];
         let mut new_lists = vec![0; nodes.len()];
         let mut behind = Vec::new();
@@ -265,8 +318,16 @@ impl Histories {
             let mut new = if list == 0 { 0 } else { new_lists[(list - base - 1) as usize] };
             for list in behind.drain(..).rev() {
                 let node = nodes[(list - base - 1) as usize];
-                let mark = *new_marks[node.mark as usize]
-                    .get_or_insert_with(|| self.mark(marks[node.mark as usize].0));
+                let mark = *new_marks[node.mark as usize].get_or_insert_with(|| {
+                    let mut mark = marks[node.mark as usize].0;
+                    if mark.block == MANY {
+                        let crowd = std::mem::take(&mut crowds[mark.time as usize]);
+                        self.crowded += crowd.len();
+                        self.crowds.push(crowd);
+                        mark.time = self.crowds.len() as u32 - 1;
+                    }
+                    self.mark(mark)
+                });
                 self.nodes.push(Node { before: new, mark, ..node });
                 new = self.nodes.len() as u32;
                 new_lists[(list - base - 1) as usize] = new;
@@ -275,5 +336,6 @@ impl Histories {
         }
         self.steps.fill(Step::default());
         self.room = self.least_room.max(2 * self.nodes.len());
+        self.crowd_room = (CROWDS * self.least_room).max(2 * self.crowded);
     }
 }

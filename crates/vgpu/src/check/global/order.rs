@@ -63,13 +63,6 @@ impl Order {
         block == other || known.is_some_and(|&known| known >= time)
     }
 
-    /// Whether a CTA knows something of every other.
-    pub(super) fn knows_all(&self, block: u64) -> bool {
-        let known = self.parties.get(&block).map(|party| party.known.keys());
-        let others = known.into_iter().flatten().filter(|&&other| other != block);
-        others.count() + 1 >= self.parties.len()
-    }
-
     /// A fence of device scope.
     pub(super) fn fence(&mut self, block: u64) {
         self.version += 1;

@@ -7,12 +7,6 @@ use super::{Access, Other};
 /// Bytes of the pages in which history is kept.
 const PAGE: u64 = 4096;
 
-/// Readers of a word that are told apart.
-const READERS: usize = 16;
-
-/// Stands for more readers than are told apart.
-const MANY: u64 = u64::MAX;
-
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     block: u64,
@@ -77,8 +71,7 @@ impl Plain {
                 .or_insert_with(|| vec![Vec::new(); PAGE as usize / 4]);
             let marks = &mut page[(word % (PAGE / 4)) as usize];
             let known = &self.parties[&block].known;
-            let others = self.parties.len() - 1;
-            if let Some(old) = conflict(marks, &mark, known, others) {
+            if let Some(old) = conflict(marks, &mark, known) {
                 let what = match (old.atomic, old.write) {
                     (true, _) => "an atomic access",
                     (false, true) => "a write",
@@ -113,20 +106,15 @@ impl Plain {
     }
 }
 
-/// Whether a CTA that knows these times comes after an access.
-fn ordered(mark: &Mark, block: u64, known: &Times, others: usize) -> bool {
-    let knows_all = || known.keys().filter(|&&other| other != block).count() >= others;
-    mark.block == block
-        || known.get(&mark.block).is_some_and(|&time| time >= mark.time)
-        || (mark.block == MANY && knows_all())
-}
-
-fn conflict<'m>(marks: &'m [Mark], new: &Mark, known: &Times, others: usize) -> Option<&'m Mark> {
+/// The first access that a CTA which knows these times does not come after.
+fn conflict<'m>(marks: &'m [Mark], new: &Mark, known: &Times) -> Option<&'m Mark> {
     marks.iter().find(|old| {
+        let ordered =
+            old.block == new.block || known.get(&old.block).is_some_and(|&time| time >= old.time);
         old.bytes & new.bytes != 0
             && (old.write || new.write)
             && !(old.atomic && new.atomic)
-            && !ordered(old, new.block, known, others)
+            && !ordered
     })
 }
 
@@ -150,12 +138,6 @@ fn note(marks: &mut Vec<Mark>, mark: Mark, known: &Times) {
             old.bytes &= !mark.bytes;
             old.bytes != 0
         });
-        let readers = marks.iter().filter(|old| !old.write).count();
-        if readers >= READERS {
-            marks.retain(|old| old.write);
-            marks.push(Mark { block: MANY, bytes: 0xf, ..mark });
-            return;
-        }
     }
     marks.push(mark);
 }

@@ -1,7 +1,7 @@
 //! Random sequences of accesses, fences and atomics: the same conflicts as the plain check finds,
 //! and as the definition says.
 
-use super::history::Histories;
+use super::history::{Histories, READERS};
 use super::order::Order;
 use super::plain::Plain;
 use super::{GlobalRaces, Other};
@@ -29,8 +29,9 @@ struct Shape {
     sizes: &'static [u32],
     /// Bytes that all accesses lie in, around the end of a page of the shadow.
     bytes: u64,
-    /// Of 16 events, how many make order.
+    /// Of 16 events, how many make order; of 32 accesses, how many write.
     ordering: usize,
+    writes: usize,
 }
 
 impl Shape {
@@ -46,8 +47,11 @@ impl Shape {
         let limit = if random.below(2) == 0 { 1 } else { most.min(32) };
         let lanes = 1 + random.below(limit);
         let start = base + u64::from(size) * random.below(most - lanes + 1) as u64;
-        let usages = [Use::Read, Use::Read, Use::Read, Use::Write, Use::AtomicRead, Use::Atomic];
-        let usage = usages[random.below(usages.len())];
+        let usage = if random.below(32) < self.writes {
+            [Use::Write, Use::Atomic][random.below(2)]
+        } else {
+            [Use::Read, Use::Read, Use::Read, Use::AtomicRead][random.below(4)]
+        };
         let pc = random.below(130) as u32;
         (block, Event::Access { start, size, lanes: lanes as u32, usage, pc })
     }
@@ -78,7 +82,7 @@ impl Definition {
 }
 
 /// Runs launches until each has its first conflict; returns how many had one.
-fn compare(shape: &Shape, room: usize, launches: u64, defined: bool) -> usize {
+fn compare(shape: &Shape, room: usize, launches: u64) -> usize {
     let mut races = GlobalRaces::with(Histories::with_room(room));
     let mut found = 0;
     for seed in 0..launches {
@@ -111,12 +115,15 @@ fn compare(shape: &Shape, room: usize, launches: u64, defined: bool) -> usize {
                     if conflict.is_some() {
                         let found = (0..lanes)
                             .find_map(|lane| Some((lane, races.access(block, each(lane))?)));
-                        assert_eq!(found, expected, "launch {seed}, step {step}: {event:?}");
+                        // In a crowd, which of several conflicts is named is not in order.
+                        let crowd = shape.blocks > READERS;
+                        let told = |all: Option<(u32, Other)>| all.filter(|_| !crowd);
+                        assert_eq!(told(found), told(expected), "{seed}, {step}: {event:?}");
+                        let lane = |all: Option<(u32, Other)>| all.map(|(lane, _)| lane);
+                        assert_eq!(lane(found), lane(expected), "{seed}, {step}: {event:?}");
                     }
-                    if defined {
-                        let clash = definition.conflicts(block, whole);
-                        assert_eq!(conflict.is_some(), clash, "launch {seed}, step {step}");
-                    }
+                    let clash = definition.conflicts(block, whole);
+                    assert_eq!(conflict.is_some(), clash, "launch {seed}, step {step}");
                     conflict
                 }
             };
@@ -131,29 +138,32 @@ fn compare(shape: &Shape, room: usize, launches: u64, defined: bool) -> usize {
 
 #[test]
 fn words_of_few_blocks_are_judged_as_defined() {
-    let shape = Shape { blocks: 7, sizes: &[4, 8, 16], bytes: 256, ordering: 12 };
-    let found = compare(&shape, 1 << 20, 2000, true);
+    let shape = Shape { blocks: 7, sizes: &[4, 8, 16], bytes: 256, ordering: 12, writes: 10 };
+    let found = compare(&shape, 1 << 20, 2000);
     assert!(found > 500 && found <= 2000, "{found}");
 }
 
 #[test]
 fn parts_of_words_are_told_apart() {
-    let shape = Shape { blocks: 3, sizes: &[2, 4], bytes: 32, ordering: 12 };
-    let found = compare(&shape, 1 << 20, 2000, true);
+    let shape = Shape { blocks: 3, sizes: &[2, 4], bytes: 32, ordering: 12, writes: 10 };
+    let found = compare(&shape, 1 << 20, 2000);
     assert!(found > 500 && found <= 2000, "{found}");
 }
 
 #[test]
-fn more_readers_than_are_told_apart_are_judged_as_by_the_plain_check() {
-    let shape = Shape { blocks: 40, sizes: &[4, 8], bytes: 16, ordering: 14 };
-    let found = compare(&shape, 1 << 20, 2000, false);
+fn crowds_of_readers_are_judged_as_defined() {
+    let shape = Shape { blocks: 60, sizes: &[4, 8], bytes: 16, ordering: 9, writes: 1 };
+    let found = compare(&shape, 1 << 20, 2000);
     assert!(found > 500, "{found}");
+    // And through compactions.
+    let shape = Shape { sizes: &[2, 4], ..shape };
+    assert!(compare(&shape, 16, 500) > 100);
 }
 
 #[test]
 fn compaction_forgets_nothing() {
-    let shape = Shape { blocks: 5, sizes: &[1, 2, 4], bytes: 64, ordering: 13 };
-    let found = compare(&Shape { sizes: &[4], ..shape }, 8, 2000, true);
+    let shape = Shape { blocks: 5, sizes: &[1, 2, 4], bytes: 64, ordering: 13, writes: 10 };
+    let found = compare(&Shape { sizes: &[4], ..shape }, 8, 2000);
     assert!(found > 500, "{found}");
 }
 
