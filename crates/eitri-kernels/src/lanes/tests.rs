@@ -1,3 +1,5 @@
+#![allow(clippy::float_cmp, reason = "lanes pass through or are rounded once")]
+
 use super::*;
 use crate::weight::minifloat::e4m3;
 
