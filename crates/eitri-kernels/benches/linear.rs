@@ -10,7 +10,7 @@ use std::thread;
 
 use eitri_kernels::{
     Activations, Context, ContextConfig, KernelError, WeightFormat,
-    measure::{LinearRates, Peaks, linear_rates},
+    measure::{LinearRates, Peaks, ReadBandwidth, linear_rates},
     ops::kernel_name,
 };
 
@@ -22,16 +22,31 @@ fn main() -> Result<(), KernelError> {
         for activations in [Activations::Int8, Activations::Exact] {
             let config = ContextConfig { threads, activations, ..ContextConfig::default() };
             let ctx = Context::new(&config)?;
-            let peaks = Peaks::measure(ctx.pool())?;
+            let mut peaks = Peaks::measure(ctx.pool())?;
+            let read = ReadBandwidth::default();
+            let mut before = read.measure(ctx.pool())?;
             println!("\n[{n}, {k}], {activations:?} activations; {peaks}");
             println!(
-                "{:17} {:38} {:>6} {:>6} {:>9} {:>6} {:>6} {:>6} {:>6}",
-                "format", "kernel", "GB/s", "share", "8: GMAC/s", "512:", "/f32", "/bf16", "/int8"
+                "{:17} {:38} {:>6} {:>6} {:>6} {:>9} {:>6} {:>6} {:>6} {:>6}",
+                "format",
+                "kernel",
+                "GB/s",
+                "of",
+                "share",
+                "8: GMAC/s",
+                "512:",
+                "/f32",
+                "/bf16",
+                "/int8"
             );
             for format in WeightFormat::ALL {
                 let selected =
                     wanted.is_empty() || wanted.iter().any(|w| format.name().contains(w));
                 if selected && let Some(rates) = linear_rates(&ctx, format, n, k)? {
+                    // Others read as well: what was left is taken before and after.
+                    let after = read.measure(ctx.pool())?;
+                    peaks.read = f64::midpoint(before, after);
+                    before = after;
                     print(&ctx, &peaks, format, &rates);
                 }
             }
@@ -43,10 +58,11 @@ fn main() -> Result<(), KernelError> {
 fn print(ctx: &Context, peaks: &Peaks, format: WeightFormat, rates: &LinearRates) {
     let LinearRates { one_row_gbps, eight_rows_gmacs, prefill_gmacs } = *rates;
     println!(
-        "{:17} {:38} {one_row_gbps:6.1} {:6.2} {eight_rows_gmacs:9.0} {prefill_gmacs:6.0} {:6.2} \
+        "{:17} {:38} {one_row_gbps:6.1} {:6.1} {:6.2} {eight_rows_gmacs:9.0} {prefill_gmacs:6.0} {:6.2} \
          {:6.2} {:6.2}",
         format.name(),
         kernel_name(ctx, format),
+        peaks.read,
         one_row_gbps / peaks.read,
         prefill_gmacs / peaks.f32,
         prefill_gmacs / peaks.bf16,

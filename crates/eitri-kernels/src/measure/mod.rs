@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 pub use attention::{AttentionSize, attention_seconds, write_seconds};
 pub use linear::{LinearRates, linear_rates};
-pub use peaks::Peaks;
+pub use peaks::{Peaks, ReadBandwidth};
 
 use crate::KernelError;
 

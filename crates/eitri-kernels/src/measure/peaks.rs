@@ -49,22 +49,52 @@ impl Peaks {
     }
 }
 
+/// Memory to read. What other programs or guests of the machine read at the same time changes what is
+/// left from second to second, so a kernel is best compared with readings right before and after it.
+pub struct ReadBandwidth {
+    data: Vec<u8>,
+    offset: usize,
+}
+
+impl std::fmt::Debug for ReadBandwidth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBandwidth").finish_non_exhaustive()
+    }
+}
+
+impl Default for ReadBandwidth {
+    /// Memory as weights have it, huge pages included, more than any cache holds.
+    fn default() -> Self {
+        let (mut data, offset) = allocate(READ_BYTES);
+        data.fill(1);
+        Self { data, offset }
+    }
+}
+
+impl ReadBandwidth {
+    /// Bytes that the threads of `pool` read, 10^9 per second, best of a few runs; takes about a tenth
+    /// of a second.
+    ///
+    /// # Errors
+    /// When the pool fails.
+    pub fn measure(&self, pool: &ThreadPool) -> Result<f64, KernelError> {
+        let data = &self.data[self.offset..self.offset + READ_BYTES];
+        let part = data.len() / pool.threads() / 64 * 64;
+        let read = |ahead| {
+            rate(pool, &|thread| {
+                black_box(kernels::sum(&data[thread * part..(thread + 1) * part], ahead));
+                part as f64
+            })
+        };
+        // Which distance is best depends on the machine and on how much others read.
+        Ok(read(576)?.max(read(4608)?))
+    }
+}
+
 fn measure(pool: &ThreadPool) -> Result<Peaks, KernelError> {
-    // Memory as weights have it, huge pages included.
-    let (mut data, offset) = allocate(READ_BYTES);
-    data.fill(1);
-    let data = &data[offset..offset + READ_BYTES];
-    let part = data.len() / pool.threads() / 64 * 64;
-    let read = |ahead| {
-        rate(pool, &|thread| {
-            black_box(kernels::sum(&data[thread * part..(thread + 1) * part], ahead));
-            part as f64
-        })
-    };
     let steps = 2_000_000;
     Ok(Peaks {
-        // Which distance is best depends on the machine and on how much others read.
-        read: read(576)?.max(read(4608)?),
+        read: ReadBandwidth::default().measure(pool)?,
         f32: rate(pool, &|_| kernels::fma(steps))?,
         bf16: rate(pool, &|_| kernels::bf16(steps))?,
         int8: rate(pool, &|_| kernels::int8(steps))?,
