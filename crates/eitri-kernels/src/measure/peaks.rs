@@ -47,6 +47,16 @@ impl Peaks {
     pub fn measure(pool: &ThreadPool) -> Result<Self, KernelError> {
         measure(pool)
     }
+
+    /// The multiply-adds per second that bound a kernel, by the activations that its name ends with:
+    /// those of integers, of bf16, or of f32.
+    pub fn of_kernel(&self, name: &str) -> f64 {
+        match name.rsplit_once(" x ").map(|(_, activations)| activations) {
+            Some("i8" | "i16") => self.int8,
+            Some("bf16") => self.bf16,
+            _ => self.f32,
+        }
+    }
 }
 
 /// Memory to read. What other programs or guests of the machine read at the same time changes what is

@@ -62,6 +62,8 @@ pub(super) fn run(arguments: &KernelArgs) -> Result<()> {
                 "shape": [n, k],
                 "read_gbps": peaks.read,
                 "f32_gmacs": peaks.f32,
+                "bf16_gmacs": peaks.bf16,
+                "int8_gmacs": peaks.int8,
                 "operations": rates,
             })
         )
@@ -96,8 +98,8 @@ fn measure_linear(
         let kernel = kernel_name(ctx, format);
         for (rows, unit, rate, peak) in [
             (1, "GB/s", measured.one_row_gbps, peaks.read),
-            (8, "GMAC/s", measured.eight_rows_gmacs, peaks.f32),
-            (512, "GMAC/s", measured.prefill_gmacs, peaks.f32),
+            (8, "GMAC/s", measured.eight_rows_gmacs, peaks.of_kernel(kernel)),
+            (512, "GMAC/s", measured.prefill_gmacs, peaks.of_kernel(kernel)),
         ] {
             let operation = format!("{operation}, rows {rows}");
             rates.push(Rate { operation, kernel, unit, per_second: rate, peak });
