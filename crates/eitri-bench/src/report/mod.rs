@@ -167,11 +167,6 @@ impl Row {
 }
 
 impl Report {
-    /// Where our figures come from.
-    pub fn our_origin(&self) -> Origin {
-        if self.machine.is_some() { Origin::Measured } else { Origin::Modelled }
-    }
-
     /// Rows of one load, with their place in the report.
     pub fn rows_of(&self, load: Load) -> impl Iterator<Item = (usize, &Row)> {
         self.rows.iter().enumerate().filter(move |(_, row)| row.load == load)

@@ -82,7 +82,8 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "LIST", value_parser = parse_cores, help_heading = "Computing")]
     cores: Option<Cores>,
 
-    /// Activations that meet quantised weights: 8-bit with a scale per 32 values, or exact (f32)
+    /// Activations that meet weights: 8-bit with a scale per 32 values for quantised ones, bf16 for
+    /// bf16 and FP8 where the processor multiplies that; or exact (f32)
     #[arg(long, value_enum, value_name = "KIND", default_value_t = ActivationArithmetic::Int8)]
     #[arg(help_heading = "Computing")]
     activations: ActivationArithmetic,
